@@ -1,0 +1,42 @@
+"""What an installation without extras must do; run by `.ci/run` where there are none."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import nexus
+from nexus.abc import Channel
+from nexus.adapters import load
+
+NEEDS = {"channel.api": "starlette", "channel.mcp": "mcp"}
+
+app = nexus.create_nexus(title="Bare")
+
+
+@app.workflow
+def double(number: int) -> int:
+    """Double a number."""
+    return 2 * number
+
+
+def main() -> None:
+    """Run a workflow, and ask for each channel whose library is not there."""
+    installed = [library for library in ("starlette", "click", "mcp") if importlib.util.find_spec(library)]
+    if installed:
+        raise SystemExit(f"this is an environment with extras: {installed}")
+    with nexus.sync(app) as bare:
+        print("double(21) =", bare.execute_workflow("double", {"number": 21}).results)
+    for adapter, library in NEEDS.items():
+        expected = f"adapter '{adapter}' needs '{library}'; run: pip install 'nexus-channels[{library}]'"
+        try:
+            load(adapter, Channel)
+        except nexus.AdapterError as error:
+            print(error)
+            if str(error) != expected:
+                raise SystemExit(f"expected: {expected}") from error
+        else:
+            raise SystemExit(f"adapter {adapter!r} was loaded without {library!r}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The CLI channel: a parsed command line in, results on standard output and an exit status out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+import attrs
+
+from nexus.abc import Channel, Gateway
+from nexus.config import NexusConfig
+from nexus.exceptions import InvalidArgumentError, NexusError, PermissionDeniedError, details_of
+from nexus.models import Caller, Principal, Request, Response
+from nexus_click._interaction import TerminalInteraction
+from nexus_click._parsing import Invocation
+from nexus_click._rendering import EXIT_STATUS, as_text, error_lines
+from nexus_click._terminal import Terminal
+
+UNSPECIFIC: Final = 70
+"""EX_SOFTWARE of sysexits.h."""
+
+
+@attrs.define(eq=False)
+class CliChannel(Channel):
+    """
+    A local command line: the caller is whoever may run the application's code, so paths are used as they are.
+
+    Attributes:
+        gateway: The application.
+        config: Its settings.
+    """
+
+    name: ClassVar[str] = "cli"
+
+    gateway: Gateway
+    config: NexusConfig
+
+    def interaction(
+        self, invocation: Invocation, terminal: Terminal, *, answers: Mapping[str, Any] | None = None
+    ) -> TerminalInteraction:
+        """
+        Return how a run talks to that terminal.
+
+        Args:
+            invocation: Whose settings decide about prompts.
+            terminal: Where the caller is.
+            answers: By the name of their question, instead of prompts.
+        """
+        return TerminalInteraction(terminal=terminal, settings=invocation.settings, clock=self.gateway.clock, scripted=answers)
+
+    async def call(
+        self, invocation: Invocation, interaction: TerminalInteraction, *, principal: Principal | None = None
+    ) -> Response:
+        """Carry out what a command line asks for."""
+        request = to_request(invocation, principal)
+        if not self.config.channels.cli.enabled:
+            error = PermissionDeniedError("the command line of this application is switched off: channels.cli.enabled is false")
+            return await self.gateway.reject(request.caller, error)
+        try:
+            return await self.gateway.dispatch(request, interaction)
+        finally:
+            interaction.close()
+
+    def show(self, response: Response, invocation: Invocation, terminal: Terminal) -> int:
+        """Write results on standard output, errors on standard error, and return the exit status."""
+        if response.error is not None:
+            status = self.show_error(response.error, invocation, terminal)
+        else:
+            status = 0
+            self._show_result(response.data, invocation, terminal)
+        if invocation.settings.verbose and response.run is not None:
+            run = response.run
+            terminal.write_note(f"{run.workflow}@{run.workflow_version}: {run.status}, run {run.id}, {run.duration or 0.0:.3f} s")
+        return status
+
+    def show_error(self, error: NexusError, invocation: Invocation, terminal: Terminal) -> int:
+        """Write an error on standard error, as one JSON object where JSON was asked for, and return the exit status."""
+        if isinstance(error, InvalidArgumentError):
+            error = invocation.explain(error)
+        if invocation.settings.format == "json":
+            terminal.write_note(self.gateway.encode(details_of(error)).decode())
+        else:
+            for line in error_lines(error, invocation):
+                terminal.write_note(line)
+        return EXIT_STATUS.get(error.code, UNSPECIFIC)
+
+    def _show_result(self, data: Any, invocation: Invocation, terminal: Terminal) -> None:
+        shape = invocation.settings.format or ("text" if terminal.stdout.isatty() else "json")
+        if shape == "json":
+            terminal.write_json(self.gateway.encode(data))
+            return
+        text = as_text(self.gateway.to_builtins(data))
+        if text:
+            terminal.write_result(text)
+
+
+def to_request(invocation: Invocation, principal: Principal | None) -> Request:
+    """Return the request that a command line is."""
+    return Request(
+        operation=invocation.operation,
+        arguments=invocation.arguments,
+        caller=Caller(channel=CliChannel.name, principal=principal),
+        trusted_files=True,
+        lenient=True,
+    )

@@ -1,0 +1,54 @@
+"""`nexus list`: the workflows of an application."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import anyio
+
+from nexus import Nexus
+from nexus.models import Response
+from nexus_click._channel import CliChannel
+from nexus_click._commands import spelled
+from nexus_click._parsing import Invocation, Settings
+from nexus_click._rendering import table
+from nexus_click._terminal import Terminal
+
+
+def show_workflows(app: Nexus, *, everything: bool, format: Literal["text", "json"] | None) -> int:
+    """
+    Write the listing, and return the exit status.
+
+    Args:
+        app: Not started.
+        everything: Older versions too.
+        format: None: text on a terminal, JSON in a pipe.
+    """
+    terminal = Terminal.of_process()
+    channel = CliChannel(app, app.config)
+    invocation = Invocation(operation="workflows.list", settings=Settings(format=format))
+    response = anyio.run(_call, app, channel, invocation, terminal)
+    if response.error is not None:
+        return channel.show(response, invocation, terminal)
+    wanted = [view for view in response.data if everything or view["newest"]]
+    if (format or ("text" if terminal.stdout.isatty() else "json")) == "json":
+        terminal.write_json(app.encode(wanted))
+    elif wanted:
+        terminal.write_result("\n".join(table([_row(view) for view in wanted])))
+    else:
+        terminal.write_note("no workflows are registered")
+    return 0
+
+
+async def _call(app: Nexus, channel: CliChannel, invocation: Invocation, terminal: Terminal) -> Response:
+    async with app:
+        return await channel.call(invocation, channel.interaction(invocation, terminal))
+
+
+def _row(view: dict[str, Any]) -> dict[str, Any]:
+    name = spelled(view["name"])
+    return {
+        "name": name if view["newest"] else f"{name}@{view['version']}",
+        "version": view["version"],
+        "summary": view["summary"],
+    }

@@ -1,0 +1,91 @@
+"""How a run talks to an MCP client while the call is open."""
+
+from __future__ import annotations
+
+from typing import Any, Final, get_args
+
+import attrs
+from mcp.server.connection import allowed_log_levels
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp_types import ClientCapabilities, LoggingLevel, LoggingMessageNotification, LoggingMessageNotificationParams
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
+
+from nexus.abc import Interaction
+from nexus.exceptions import CancelledError, UnavailableError
+from nexus.models import Answers, Event, Question
+from nexus_mcp._elicitation import answer, form
+
+__all__ = ["LEVELS", "ClientInteraction", "answers_of"]
+
+LEVELS: Final[tuple[LoggingLevel, ...]] = get_args(LoggingLevel)
+"""From the least to the most severe."""
+
+
+def answers_of(ctx: ServerRequestContext[Any, Any]) -> Answers:
+    """Return when this client can answer: now over a channel back to it, later by a second call, or never."""
+    if not _fills_in_forms(ctx.session.client_capabilities):
+        return Answers.NEVER
+    if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        return Answers.LATER
+    return Answers.NOW if ctx.session.can_send_request else Answers.NEVER
+
+
+def _fills_in_forms(capabilities: ClientCapabilities | None) -> bool:
+    """Whether the client elicits by forms, which it also says by naming no mode at all."""
+    elicitation = None if capabilities is None else capabilities.elicitation
+    return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+
+@attrs.define(eq=False)
+class ClientInteraction(Interaction):
+    """
+    The client behind one call.
+
+    Attributes:
+        least: The least severe message the client wants to hear, where it has said so for the whole connection.
+    """
+
+    ctx: ServerRequestContext[Any, Any]
+    least: LoggingLevel | None = None
+    answers: Answers = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.answers = answers_of(self.ctx)
+
+    async def tell(self, event: Event) -> None:
+        """Send progress, if the call asked for it, and messages, if the client hears them."""
+        if event.type == "run.progress":
+            told = event.data
+            await self.ctx.session.report_progress(told["done"], told.get("total"), told.get("message") or None)
+        elif event.type == "run.log":
+            await self._log(event)
+
+    async def ask(self, question: Question) -> Any:
+        """Show a form, and return what was filled in."""
+        message, schema = form(question)
+        try:
+            result = await self.ctx.session.elicit_form(message, schema, related_request_id=self.ctx.request_id)
+        except (MCPError, ValidationError) as error:
+            raise UnavailableError(f"the client could not put the question {question.text!r} to its user: {error}") from error
+        if result.action != "accept":
+            raise CancelledError(f"the question {question.text!r} was declined")
+        return answer(question, result.content)
+
+    async def _log(self, event: Event) -> None:
+        told = event.data
+        level: LoggingLevel = told["level"] if told["level"] in LEVELS else "info"
+        if level not in allowed_log_levels(self.ctx.protocol_version, self.ctx.meta):
+            return
+        if self.least is not None and LEVELS.index(level) < LEVELS.index(self.least):
+            return
+        # `send_log_message` does this too, and warns each time that MCP 2026-07-28 makes messages an opt-in.
+        await self.ctx.session.send_notification(
+            LoggingMessageNotification(
+                params=LoggingMessageNotificationParams(
+                    level=level, logger=told.get("step"), data={"message": told["message"], **told.get("fields", {})}
+                )
+            ),
+            related_request_id=self.ctx.request_id,
+        )

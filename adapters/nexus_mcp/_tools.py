@@ -1,0 +1,146 @@
+"""The catalogue as MCP tools, projected live: an operation that is registered later is in the next listing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import attrs
+from mcp_types import Tool, ToolAnnotations
+
+from nexus.abc import Gateway
+from nexus.exceptions import RegistrationError
+from nexus.models import Operation, Principal
+from nexus_mcp._schemas import is_object, object_at_root, wrapped
+
+__all__ = ["CHANNEL", "Projection", "Tools", "project", "tool_name"]
+
+CHANNEL: Final = "mcp"
+
+# MCP 2025-11-25, server/tools: letters, digits, underscore, hyphen and dot.
+NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_.-]")
+HEADER_ANNOTATION: Final = "x-mcp-header"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Projection:
+    """
+    An operation as a tool.
+
+    Attributes:
+        wraps: Whether the output is not an object, and goes as `{"result": output}`.
+        header_schema: The input schema, if some of it is to be repeated in `Mcp-Param-*` headers; else None.
+    """
+
+    operation: Operation
+    tool: Tool
+    wraps: bool
+    header_schema: Mapping[str, Any] | None
+
+
+def tool_name(operation: Operation) -> str:
+    """Return `name` for the newest version, `name.v1` for another; dots within a name become `_`."""
+    name = operation.name.replace(".", "_")
+    return name if operation.newest else f"{name}.v{NOT_IN_A_NAME.sub('-', operation.version)}"
+
+
+def project(operation: Operation) -> Projection:
+    """Return the operation as a tool; this is where its schemas are made."""
+    inputs = object_at_root(operation.input_schema)
+    outputs = operation.output_schema
+    wraps = not is_object(outputs)
+    title = operation.name.replace(".", " ").replace("_", " ").capitalize()
+    tool = Tool(
+        name=tool_name(operation),
+        title=title if operation.newest else f"{title} (version {operation.version})",
+        description="\n\n".join(text for text in (operation.summary, operation.description) if text) or None,
+        input_schema=inputs,
+        output_schema=wrapped(outputs) if wraps else object_at_root(outputs),
+        annotations=ToolAnnotations(
+            read_only_hint=operation.hints.read_only,
+            destructive_hint=operation.hints.destructive,
+            idempotent_hint=operation.hints.idempotent,
+        ),
+    )
+    return Projection(
+        operation=operation, tool=tool, wraps=wraps, header_schema=inputs if HEADER_ANNOTATION in repr(inputs) else None
+    )
+
+
+@attrs.define(eq=False)
+class Tools:
+    """The tools that the catalogue holds at the moment."""
+
+    gateway: Gateway
+    _named: dict[str, tuple[str, list[Operation]]] = attrs.field(factory=dict, init=False)
+    _projections: WeakKeyDictionary[Operation, Projection] = attrs.field(factory=WeakKeyDictionary, init=False)
+
+    def list(self, principal: Principal | None = None) -> Sequence[Tool]:
+        """
+        Return the tools that the principal may call.
+
+        Raises:
+            RegistrationError: Two operations would bear the same tool's name; the text names both.
+        """
+        self.check()
+        return [self.of(operation).tool for operation in self.gateway.operations(principal, channel=CHANNEL)]
+
+    def find(self, name: str) -> Projection | None:
+        """
+        Return the tool of that name, whoever may call it; also by the name of its operation.
+
+        Raises:
+            RegistrationError: Two operations would bear that name.
+        """
+        operation = self._current(name)
+        if operation is None:
+            self._refresh()
+            operation = self._current(name) or self.gateway.operation(name)
+        return None if operation is None else self.of(operation)
+
+    def of(self, operation: Operation) -> Projection:
+        """Return the operation as a tool, made once."""
+        projection = self._projections.get(operation)
+        if projection is None:
+            projection = self._projections[operation] = project(operation)
+        return projection
+
+    def header_schema(self, name: str) -> Mapping[str, Any] | None:
+        """Return the input schema by which the headers of a call are checked, or None where there is nothing to check."""
+        projection = self.find(name)
+        return None if projection is None else projection.header_schema
+
+    def check(self) -> None:
+        """
+        Look at every operation.
+
+        Raises:
+            RegistrationError: Two operations would bear the same tool's name; the text names both.
+        """
+        self._refresh()
+        for name, (_, operations) in self._named.items():
+            _alone(name, operations)
+
+    def _current(self, name: str) -> Operation | None:
+        reference, operations = self._named.get(name, ("", []))
+        if not operations or self.gateway.operation(reference) is not operations[0]:
+            return None
+        return _alone(name, operations)
+
+    def _refresh(self) -> None:
+        self._named = {}
+        for operation in self.gateway.operations(channel=CHANNEL):
+            # By its bare name where it is the newest, so that a newer one is noticed.
+            reference = operation.name if operation.newest else operation.reference
+            self._named.setdefault(tool_name(operation), (reference, []))[1].append(operation)
+
+
+def _alone(name: str, operations: Sequence[Operation]) -> Operation:
+    if len(operations) == 1:
+        return operations[0]
+    claims = " and ".join(
+        f"{operation.reference}{f' ({operation.place})' if operation.place else ''}" for operation in operations
+    )
+    raise RegistrationError(f"{claims} would both be the MCP tool {name!r}; rename one, or leave one out with `channels=`")

@@ -1,0 +1,160 @@
+"""MCP messages to requests, and responses to MCP results. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mcp.shared.exceptions import MCPError
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, CallToolRequestParams, ErrorData
+
+from nexus.abc import Gateway
+from nexus.exceptions import InvalidArgumentError, NexusError, Problem, UnavailableError, WorkflowFailedError, details_of
+from nexus.models import Caller, Question, Request, Response, RunRecord
+from nexus_mcp._elicitation import form
+
+__all__ = [
+    "META_EXECUTION_TIME",
+    "META_REQUEST_ID",
+    "META_RUN_ID",
+    "META_WORKFLOW_VERSION",
+    "RefusedError",
+    "error_of_run",
+    "open_questions",
+    "parse_answer",
+    "parse_call",
+    "protocol_error",
+    "render_error",
+    "render_output",
+    "render_questions",
+]
+
+META_REQUEST_ID: Final = "nexus/request_id"
+META_RUN_ID: Final = "nexus/run_id"
+META_WORKFLOW_VERSION: Final = "nexus/workflow_version"
+META_EXECUTION_TIME: Final = "nexus/execution_time"
+
+# JSON-RPC 2.0, section 5.1. What a tool did itself is a tool error, which the model behind the client sees.
+PROTOCOL_ERRORS: Final[Mapping[str, int]] = {
+    "malformed_request": INVALID_REQUEST,
+    "unauthenticated": INVALID_REQUEST,
+    "payload_too_large": INVALID_REQUEST,
+    "not_found": INVALID_PARAMS,
+    "internal": INTERNAL_ERROR,
+}
+
+
+class RefusedError(MCPError):
+    """A JSON-RPC error that says what the gateway said."""
+
+
+def parse_call(params: CallToolRequestParams, operation: str, caller: Caller) -> Request:
+    """Return a tool's call as a request."""
+    return Request(operation=operation, arguments=params.arguments or {}, caller=caller)
+
+
+def parse_answer(run_id: str, question: str, answer: Any, caller: Caller) -> Request:
+    """Return the answer to one question of a waiting run as a request."""
+    return Request(
+        operation="runs.answer",
+        arguments={"run_id": run_id, "question": question, "answer": answer},
+        caller=caller,
+        lenient=True,
+    )
+
+
+def render_output(gateway: Gateway, response: Response, *, wraps: bool) -> dict[str, Any]:
+    """Return the result of a call that succeeded; the same object as structure and as text."""
+    output = {"result": response.data} if wraps else response.data
+    return {
+        "content": [{"type": "text", "text": gateway.encode(output).decode()}],
+        "structuredContent": gateway.to_builtins(output),
+        "isError": False,
+        "resultType": "complete",
+        "_meta": _meta(response),
+    }
+
+
+def render_error(gateway: Gateway, response: Response, error: NexusError) -> dict[str, Any]:
+    """
+    Return the result of a call that failed, where MCP has it as a tool error.
+
+    Raises:
+        RefusedError: MCP has it as a JSON-RPC error.
+    """
+    refusal = protocol_error(error, run=response.run)
+    if refusal is not None:
+        refusal.data = gateway.to_builtins(refusal.data)
+        raise RefusedError.from_error_data(refusal)
+    return {
+        "content": [{"type": "text", "text": _text(error)}],
+        "structuredContent": gateway.to_builtins(details_of(error)),
+        "isError": True,
+        "resultType": "complete",
+        "_meta": _meta(response),
+    }
+
+
+def protocol_error(error: NexusError, *, run: RunRecord | None = None) -> ErrorData | None:
+    """Return the JSON-RPC error, or None where it is a tool error: what a run ended with is one, but for faults of ours."""
+    code = PROTOCOL_ERRORS.get(error.code)
+    if code is None or (run is not None and error.code != "internal"):
+        return None
+    return ErrorData(code=code, message=error.message, data=details_of(error))
+
+
+def render_questions(run: RunRecord, problems: Mapping[str, str]) -> dict[str, Any]:
+    """
+    Return what asks the caller for the open questions of a waiting run; its id goes along, to be sealed and sent back.
+
+    Args:
+        run: A run that waits.
+        problems: By question, why its last answer was not taken.
+    """
+    requests = {}
+    for question in open_questions(run):
+        message, schema = form(question, problems.get(question.name))
+        requests[question.name] = {
+            "method": "elicitation/create",
+            "params": {"mode": "form", "message": message, "requestedSchema": schema},
+        }
+    return {"resultType": "input_required", "inputRequests": requests, "requestState": run.id}
+
+
+def open_questions(run: RunRecord) -> list[Question]:
+    """Return the questions of a waiting run that nobody has answered."""
+    return [question for name, question in run.questions.items() if name not in run.answers]
+
+
+def error_of_run(run: RunRecord) -> NexusError | None:
+    """Return why the run has no output, None if it has one; what an exception of the workflow says is not repeated."""
+    if run.status == "succeeded":
+        return None
+    if run.error is None:
+        return UnavailableError(
+            f"the run is {run.status}, and this call can't wait for it; look at run {run.id} later",
+            run_id=run.id,
+            status=run.status,
+        )
+    if run.error.code == "failed":
+        return WorkflowFailedError(f"the workflow failed; its log has the reason, under request id {run.request_id}")
+    return Problem(run.error.code, run.error.message, **run.error.details)
+
+
+def _meta(response: Response) -> dict[str, Any]:
+    run = response.run
+    if run is None:
+        return {META_REQUEST_ID: response.request_id}
+    return {
+        META_REQUEST_ID: response.request_id,
+        META_RUN_ID: run.id,
+        META_WORKFLOW_VERSION: run.workflow_version,
+        META_EXECUTION_TIME: run.duration,
+    }
+
+
+def _text(error: NexusError) -> str:
+    """Return the error for a reader: a model corrects its next call by all that is wrong with this one."""
+    if not isinstance(error, InvalidArgumentError):
+        return error.message
+    return "\n".join([error.message, *(f"- {problem.pointer or '/'}: {problem.message}" for problem in error.problems)])

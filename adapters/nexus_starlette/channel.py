@@ -1,0 +1,164 @@
+"""The API channel: HTTP in, `dispatch`, HTTP out."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any, ClassVar, Final
+
+from starlette.types import Receive, Scope, Send
+
+from nexus import __version__
+from nexus.abc import Channel, Gateway, Interaction
+from nexus.config import NexusConfig
+from nexus.exceptions import InternalError, NexusError, WorkflowNotFoundError
+from nexus.models import Answers, Event, Question
+from nexus_starlette import parse, render
+from nexus_starlette.openapi import Document
+from nexus_starlette.routes import FIXED, MERMAID, READY, Endpoint, find
+from nexus_starlette.watch import Watch
+
+__all__ = ["ApiChannel"]
+
+
+class AnswersLater(Interaction):
+    """A caller that gets the questions of a run with its record, and answers by another request."""
+
+    answers = Answers.LATER
+
+    async def tell(self, event: Event) -> None:
+        """Do nothing: a JSON reply has no middle."""
+
+    async def ask(self, question: Question) -> Any:
+        """
+        Never called, for the caller answers later.
+
+        Raises:
+            InternalError: Always.
+        """
+        raise InternalError(f"question {question.name!r} was put to a caller who answers later")
+
+
+LATER: Final = AnswersLater()
+PRODUCT: Final = (b"x-nexus-version", __version__.encode())
+
+
+class ApiChannel(Channel):
+    """
+    The REST API, an ASGI application without a lifespan of its own; `asgi` and `mount` give it one.
+
+    Args:
+        gateway: What carries the requests out.
+        config: Of the application.
+    """
+
+    name: ClassVar[str] = "api"
+
+    def __init__(self, gateway: Gateway, config: NexusConfig) -> None:
+        self.gateway = gateway
+        self._watch = Watch(gateway.clock)
+        self._limit = config.max_body_bytes
+        self._document = Document(gateway)
+
+    async def start(self, exit_stack: AsyncExitStack) -> None:
+        """Begin to notice clients that leave. Without it requests are answered all the same, and run to their end."""
+        await self._watch.start(exit_stack)
+
+    def matches(self, scope: Mapping[str, Any]) -> bool:
+        """Whether the path is one of the API's, known or not."""
+        path = parse.route_path(scope)
+        return path.startswith("/api/") or path in FIXED
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer an HTTP request, unless its client has left."""
+        head = parse.head_of(scope)
+        try:
+            answer = await self._answer(head, receive)
+            if answer is None:
+                return
+            body = self._encode(answer)
+        except NexusError as error:
+            rejected = await self.gateway.reject(head.caller, error)
+            answer = render.failed(rejected.request_id, rejected.error or error)
+            body = self._encode(answer)
+        await send({"type": "http.response.start", "status": answer.status, "headers": self._headers_of(head, answer, body)})
+        await send({"type": "http.response.body", "body": b"" if head.method == "HEAD" else body})
+
+    async def _answer(self, head: parse.Head, receive: Receive) -> render.Answer | None:
+        endpoint, target = find(head.path)
+        endpoint.require(head.method)
+        if endpoint.kind == "health":
+            ready = endpoint is not READY or self.gateway.ready
+            return render.health(ready=ready, request_id=head.request_id or uuid.uuid4().hex)
+        media = parse.negotiate(head, endpoint.media)
+        if endpoint.method == "POST":
+            return await self._post(head, endpoint, target, receive)
+        response = await self.gateway.dispatch(parse.request_of(head, endpoint, target, b""), LATER)
+        if response.error is not None:
+            return render.answer_of(response, head)
+        if endpoint.kind == "openapi":
+            return render.raw(response, self._document.of(response.data, head.root), media)
+        if media == MERMAID:
+            return render.raw(response, response.data["mermaid"].encode(), f"{media}; charset=utf-8")
+        return render.answer_of(response, head)
+
+    async def _post(self, head: parse.Head, endpoint: Endpoint, target: str, receive: Receive) -> render.Answer | None:
+        body = await _read(head, receive, self._limit)
+        if body is None:
+            return None
+        if body:
+            parse.check_media(head)
+        request = parse.request_of(head, endpoint, target, body)
+        executes = endpoint.kind == "execute"
+        if executes:
+            self._require_workflow(target)
+        response = await self._watch.carry(receive, self.gateway.dispatch(request, LATER))
+        if response is None:
+            return None
+        return render.executed(response, head) if executes else render.answer_of(response, head)
+
+    def _require_workflow(self, reference: str) -> None:
+        """Let workflows pass, and what is unknown too: only the gateway knows what to say of that."""
+        operation = self.gateway.operation(reference)
+        if operation is not None and operation.kind != "workflow":
+            raise WorkflowNotFoundError(f"there is no workflow {reference!r}; GET /api/workflows lists what there is")
+
+    def _encode(self, answer: render.Answer) -> bytes:
+        if answer.body is not None:
+            return answer.body
+        shown = render.envelope(answer, now=self.gateway.clock.now(), version=self.gateway.version)
+        try:
+            return self.gateway.encode(shown)
+        except Exception as error:
+            raise InternalError("the result can't be written as JSON; the log has the reason") from error
+
+    def _headers_of(self, head: parse.Head, answer: render.Answer, body: bytes) -> list[tuple[bytes, bytes]]:
+        headers = [
+            (b"content-type", answer.media),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", answer.request_id.encode()),
+            PRODUCT,
+            *answer.headers,
+        ]
+        if head.caller.traceparent is not None:
+            headers.append((b"traceparent", head.caller.traceparent.encode()))
+        return headers
+
+
+async def _read(head: parse.Head, receive: Receive, limit: int) -> bytes | None:
+    """Return the body, or None if the client left before its end; never more than the limit is kept."""
+    parse.check_length(head, limit)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise parse.too_large(limit)
+        if not message.get("more_body", False):
+            return b"".join((*chunks, chunk)) if chunks else chunk
+        chunks.append(chunk)

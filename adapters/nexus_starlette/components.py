@@ -1,0 +1,200 @@
+"""The parts of the OpenAPI document that are the same for every application."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from nexus.exceptions import CODES
+from nexus_starlette.references import reference_to
+from nexus_starlette.routes import JSON
+
+__all__ = ["ERRORS", "HEADERS", "PARAMETERS", "RESPONSES", "SCHEMAS", "enveloped", "failures", "json_content", "schema"]
+
+Json = Mapping[str, Any]
+
+
+def _closed(properties: Json, *, optional: tuple[str, ...] = (), **keywords: Any) -> dict[str, Any]:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required, **keywords}
+
+
+def schema(name: str) -> dict[str, str]:
+    """Return a reference to a schema of this module."""
+    return reference_to("schemas", name)
+
+
+STRING: Final = {"type": "string"}
+TIME: Final = {"type": "string", "format": "date-time"}
+FLAG: Final = {"type": "boolean"}
+OBJECT: Final = {"type": "object"}
+
+SCHEMAS: Final[Json] = {
+    "NexusMetadata": _closed(
+        {
+            "timestamp": TIME,
+            "version": {"type": "string", "description": "The application's version."},
+            "request_id": {"type": "string", "description": "The id under which the log knows the request."},
+        }
+    ),
+    "NexusError": _closed(
+        {
+            "code": {"type": "string", "enum": sorted(CODES)},
+            "message": {"type": "string", "description": "What is wrong and what to do."},
+            "details": _closed(
+                {"errors": {"type": "array", "items": schema("NexusProblem")}},
+                optional=("errors",),
+                description="More for programs; `errors` where the arguments don't fit, all of them at once.",
+            ),
+        }
+    ),
+    "NexusProblem": _closed(
+        {
+            "pointer": {"type": "string", "description": "JSON pointer (RFC 6901) to the argument."},
+            "message": {"type": "string", "description": "What was expected and what came."},
+        }
+    ),
+    "NexusFailure": _closed(
+        {
+            "success": {"const": False},
+            "data": {"type": "null"},
+            "error": schema("NexusError"),
+            "metadata": schema("NexusMetadata"),
+        }
+    ),
+    "NexusQuestion": _closed(
+        {
+            "name": STRING,
+            "text": STRING,
+            "schema": {"type": "object", "description": "JSON Schema of the answer."},
+            "step": STRING,
+            "default": {"description": "What is proposed."},
+        },
+        optional=("default",),
+    ),
+    "NexusStep": _closed(
+        {
+            "name": STRING,
+            "status": {"enum": ["succeeded", "failed", "cancelled"]},
+            "started": {"type": "number", "description": "Seconds since the run was started."},
+            "ended": {"type": "number", "description": "Seconds since the run was started."},
+        }
+    ),
+    "NexusRun": _closed(
+        {
+            "run_id": STRING,
+            "workflow": STRING,
+            "workflow_version": STRING,
+            "status": {"enum": ["pending", "running", "waiting", "succeeded", "failed", "cancelled"]},
+            "version": {"type": "integer", "description": "Rises with each change of the record."},
+            "request_id": STRING,
+            "channel": STRING,
+            "principal": STRING,
+            "created_at": TIME,
+            "ended_at": {**TIME, "type": ["string", "null"]},
+            "execution_time": {"type": ["number", "null"], "description": "Seconds."},
+            "questions": {"type": "array", "items": schema("NexusQuestion")},
+            "steps": {"type": "array", "items": schema("NexusStep")},
+            "results": {"description": "The output, where the run succeeded."},
+            "error": schema("NexusError"),
+        },
+        optional=("results", "error"),
+    ),
+    "NexusWorkflow": _closed(
+        {
+            "name": STRING,
+            "version": STRING,
+            "kind": STRING,
+            "newest": {"type": "boolean", "description": "Whether the name alone means this version."},
+            "summary": STRING,
+            "description": STRING,
+            "tags": {"type": "array", "items": STRING},
+            "read_only": FLAG,
+            "destructive": FLAG,
+            "idempotent": FLAG,
+        }
+    ),
+    "NexusDescribedWorkflow": {
+        "allOf": [schema("NexusWorkflow"), _closed({"input_schema": OBJECT, "output_schema": OBJECT})],
+    },
+    "NexusSchemas": _closed({"input": OBJECT, "output": OBJECT}),
+    "NexusGraph": _closed(
+        {
+            "steps": {"type": "array", "items": OBJECT},
+            "mermaid": {"type": "string", "description": "The graph as a Mermaid diagram."},
+        }
+    ),
+    "NexusHealth": _closed({"status": {"const": "ok"}}),
+}
+
+HEADERS: Final[Json] = {
+    "X-Request-ID": {"schema": STRING, "description": "The id under which the log knows the request."},
+    "X-Nexus-Version": {"schema": STRING, "description": "The version of Nexus."},
+}
+
+PARAMETERS: Final[Json] = {
+    "Workflow": {
+        "name": "workflow",
+        "in": "path",
+        "required": True,
+        "schema": STRING,
+        "description": "`name`, its newest version, or `name@version`.",
+    },
+    "Run": {"name": "run_id", "in": "path", "required": True, "schema": STRING},
+    "RequestId": {
+        "name": "X-Request-ID",
+        "in": "header",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+        "description": "An id for the log; another than of this form is not used.",
+    },
+    "Prefer": {
+        "name": "Prefer",
+        "in": "header",
+        "schema": STRING,
+        "description": "`respond-async` (RFC 7240): answer as soon as the run is recorded, do not wait for it.",
+    },
+}
+
+ERRORS: Final[Mapping[str, tuple[str, str, Json]]] = {
+    "400": ("Malformed", "The body is not JSON.", {}),
+    "401": ("Unauthenticated", "No or bad credentials.", {"WWW-Authenticate": {"schema": STRING}}),
+    "403": ("PermissionDenied", "The caller may not.", {}),
+    "404": ("NotFound", "There is no such thing, or it is not the caller's.", {}),
+    "406": ("NotAcceptable", "The caller does not accept what this path answers with.", {}),
+    "409": ("Conflict", "The thing has changed, or is not in a state that allows this.", {}),
+    "413": ("PayloadTooLarge", "The body is too long.", {}),
+    "415": ("WrongContentType", "The body is not said to be JSON in UTF-8.", {}),
+    "422": ("InvalidArgument", "The arguments don't fit; all problems at once.", {}),
+    "429": ("ResourceExhausted", "A rate, quota or capacity is used up.", {"Retry-After": {"schema": {"type": "integer"}}}),
+    "499": ("Cancelled", "Somebody cancelled the run.", {}),
+    "500": ("Failed", "The workflow failed, or Nexus did.", {}),
+    "503": ("Unavailable", "A part is down, stopping or not started.", {"Retry-After": {"schema": {"type": "integer"}}}),
+    "504": ("DeadlineExceeded", "It took longer than it may.", {}),
+}
+"""By status: the name of the response, what it means, and its headers."""
+
+
+def json_content(content: Json) -> dict[str, Any]:
+    """Return the `content` of a JSON body of that schema."""
+    return {JSON: {"schema": content}}
+
+
+def _headers(more: Json) -> dict[str, Any]:
+    return {**{name: reference_to("headers", name) for name in HEADERS}, **more}
+
+
+def enveloped(description: str, data: Json, headers: Json | None = None) -> dict[str, Any]:
+    """Return the response that has *data* in the envelope."""
+    envelope = _closed({"success": {"const": True}, "data": data, "metadata": schema("NexusMetadata")})
+    return {"description": description, "headers": _headers(headers or {}), "content": json_content(envelope)}
+
+
+RESPONSES: Final[Json] = {
+    name: {"description": description, "headers": _headers(headers), "content": json_content(schema("NexusFailure"))}
+    for name, description, headers in ERRORS.values()
+}
+
+
+def failures(*statuses: str) -> dict[str, Any]:
+    """Return the error responses of those statuses, or of all."""
+    return {status: reference_to("responses", ERRORS[status][0]) for status in statuses or ERRORS}

@@ -1,0 +1,204 @@
+"""`/openapi.json`: the API of an application as OpenAPI 3.1, a path for each workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from nexus.abc import Gateway
+from nexus.models import Operation
+from nexus_starlette.components import (
+    HEADERS,
+    PARAMETERS,
+    RESPONSES,
+    SCHEMAS,
+    enveloped,
+    failures,
+    json_content,
+    schema,
+)
+from nexus_starlette.references import Components, reference_to
+from nexus_starlette.routes import MERMAID
+
+__all__ = ["Document", "describe"]
+
+Json = Mapping[str, Any]
+
+LOCATION: Final = {"Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "The run."}}
+
+
+@attrs.define(eq=False)
+class Document:
+    """The document, made anew when there is something else to describe than the last time."""
+
+    gateway: Gateway
+    _described: tuple[Sequence[Operation], str] | None = attrs.field(default=None, init=False)
+    _text: bytes = attrs.field(default=b"", init=False)
+
+    def of(self, listing: Sequence[Json], root: str) -> bytes:
+        """
+        Return the document as JSON.
+
+        Args:
+            listing: What `workflows.list` gave to this caller.
+            root: Where the application is mounted, without a slash at the end.
+        """
+        found = (self.gateway.operation(f"{entry['name']}@{entry['version']}") for entry in listing)
+        described = ([operation for operation in found if operation is not None and operation.kind == "workflow"], root)
+        if described != self._described:
+            self._text = self.gateway.encode(describe(self.gateway, *described))
+            self._described = described
+        return self._text
+
+
+def describe(gateway: Gateway, operations: Sequence[Operation], root: str = "") -> dict[str, Any]:
+    """
+    Return the document.
+
+    Args:
+        gateway: Has the title, the description and the version.
+        operations: The workflows to describe.
+        root: Where the application is mounted.
+    """
+    components = Components(SCHEMAS)
+    workflows = {f"/api/workflows/{_path_name(each)}/execute": {"post": _execution(each, components)} for each in operations}
+    info = {"title": gateway.title, "version": gateway.version}
+    return {
+        "openapi": "3.1.0",
+        "info": {**info, "description": gateway.description} if gateway.description else info,
+        **({"servers": [{"url": root}]} if root else {}),
+        "paths": {**workflows, **_fixed_paths()},
+        "components": {
+            "schemas": components.schemas,
+            "responses": RESPONSES,
+            "parameters": PARAMETERS,
+            "headers": HEADERS,
+        },
+    }
+
+
+def _path_name(operation: Operation) -> str:
+    return operation.name if operation.newest else operation.reference
+
+
+def _execution(operation: Operation, components: Components) -> dict[str, Any]:
+    inputs = components.take(operation.input_schema)
+    output = components.take(operation.output_schema)
+    required = _requires_something(operation.input_schema)
+    body = {"type": "object", "properties": {"inputs": inputs}, "additionalProperties": False}
+    metadata = {
+        "type": "object",
+        "properties": {"execution_time": {"type": "number", "description": "Seconds."}, "workflow_version": {"type": "string"}},
+        "required": ["execution_time", "workflow_version"],
+    }
+    data = {
+        "type": "object",
+        "properties": {"run_id": {"type": "string"}, "results": output, "metadata": metadata},
+        "required": ["run_id", "results", "metadata"],
+    }
+    return {
+        "operationId": f"execute_{_path_name(operation)}",
+        **({"summary": operation.summary} if operation.summary else {}),
+        **({"description": operation.description} if operation.description else {}),
+        "tags": list(operation.tags) or ["workflows"],
+        "parameters": [reference_to("parameters", "RequestId"), reference_to("parameters", "Prefer")],
+        "requestBody": {
+            "required": required,
+            "content": json_content({**body, "required": ["inputs"]} if required else body),
+        },
+        "responses": {
+            "200": enveloped("The results.", data),
+            "202": enveloped("The run waits for an answer, or was asked not to be waited for.", schema("NexusRun"), LOCATION),
+            **failures(),
+        },
+    }
+
+
+def _requires_something(inputs: Json) -> bool:
+    """Whether there are arguments without a default; the schema may be a reference to one of its own definitions."""
+    reference = inputs.get("$ref")
+    if isinstance(reference, str):
+        inputs = inputs["$defs"][reference.rpartition("/")[2]]
+    return bool(inputs.get("required"))
+
+
+def _fixed_paths() -> dict[str, Any]:
+    listed = {"type": "array", "items": schema("NexusWorkflow")}
+    graph = enveloped("Its steps.", schema("NexusGraph"))
+    graph["content"][MERMAID] = {"schema": {"type": "string"}}
+    answer = {
+        "type": "object",
+        "properties": {
+            "answer": {"description": "Fits the question's schema."},
+            "question": {"type": "string", "description": "Its name; needed only where several are open."},
+        },
+        "required": ["answer"],
+        "additionalProperties": False,
+    }
+    one = "/api/workflows/{workflow}"
+    run = "/api/runs/{run_id}"
+    return {
+        "/api/workflows": _get("list_workflows", "The workflows that the caller may use.", enveloped("All of them.", listed)),
+        one: _get("get_workflow", "A workflow with its schemas.", enveloped("It.", schema("NexusDescribedWorkflow")), "Workflow"),
+        f"{one}/schema": _get("get_workflow_schema", "Its schemas.", enveloped("Them.", schema("NexusSchemas")), "Workflow"),
+        f"{one}/graph": _get("get_workflow_graph", "Its steps, and a diagram of them.", graph, "Workflow"),
+        run: _get("get_run", "The record of a run.", enveloped("It.", schema("NexusRun")), "Run"),
+        f"{run}/cancel": _post("cancel_run", "Cancel a run, and wait until its clean-up is done.", None),
+        f"{run}/answer": _post("answer_run", "Answer a question of a waiting run.", answer),
+        "/openapi.json": {
+            "get": {
+                "operationId": "get_openapi",
+                "summary": "This document.",
+                "tags": ["application"],
+                "responses": {
+                    "200": {"description": "OpenAPI 3.1.", "content": json_content({"type": "object"})},
+                    **_get_failures(),
+                },
+            }
+        },
+        "/health/live": _health("get_health_live", "Whether the process answers.", {}),
+        "/health/ready": _health("get_health_ready", "Whether new requests are welcome.", failures("503")),
+    }
+
+
+def _get_failures() -> dict[str, Any]:
+    return failures("401", "403", "404", "406", "429", "500", "503")
+
+
+def _get(operation_id: str, summary: str, response: Json, parameter: str = "") -> dict[str, Any]:
+    names = [parameter, "RequestId"] if parameter else ["RequestId"]
+    return {
+        "get": {
+            "operationId": operation_id,
+            "summary": summary,
+            "tags": ["runs" if parameter == "Run" else "workflows"],
+            "parameters": [reference_to("parameters", name) for name in names],
+            "responses": {"200": response, **_get_failures()},
+        }
+    }
+
+
+def _post(operation_id: str, summary: str, body: Json | None) -> dict[str, Any]:
+    return {
+        "post": {
+            "operationId": operation_id,
+            "summary": summary,
+            "tags": ["runs"],
+            "parameters": [reference_to("parameters", name) for name in ("Run", "RequestId")],
+            **({} if body is None else {"requestBody": {"required": True, "content": json_content(body)}}),
+            "responses": {
+                "200": enveloped("The run has ended.", schema("NexusRun")),
+                "202": enveloped("The run goes on, or waits for another answer.", schema("NexusRun"), LOCATION),
+                **failures(),
+            },
+        }
+    }
+
+
+def _health(operation_id: str, summary: str, failed: Json) -> dict[str, Any]:
+    healthy = enveloped("Yes.", schema("NexusHealth"))
+    return {
+        "get": {"operationId": operation_id, "summary": summary, "tags": ["application"], "responses": {"200": healthy, **failed}}
+    }

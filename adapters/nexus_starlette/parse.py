@@ -1,0 +1,273 @@
+"""From HTTP to `Request`: pure functions over an ASGI scope and a body that was read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+import attrs
+import msgspec
+from starlette.types import Scope
+
+from nexus.exceptions import ArgumentProblem, InvalidArgumentError, MalformedRequestError, PayloadTooLargeError
+from nexus.models import Caller, Request
+from nexus_starlette.routes import EXECUTE, JSON, Endpoint
+
+__all__ = ["Head", "check_length", "check_media", "head_of", "json_object", "negotiate", "request_of", "route_path", "too_large"]
+
+REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# W3C Trace Context, section 3.2, version 00: neither id may be all zeros.
+TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+decode = msgspec.json.Decoder().decode
+
+
+@attrs.frozen
+class Head:
+    """
+    A request as far as it is known before its body is read.
+
+    Attributes:
+        path: Relative to where the application is mounted.
+        root: Where it is mounted, without a slash at the end.
+        request_id: The id that the caller chose, if it may be used.
+    """
+
+    method: str
+    path: str
+    root: str
+    headers: Mapping[bytes, bytes]
+    caller: Caller
+    request_id: str | None
+
+    @property
+    def detach(self) -> bool:
+        """Whether the caller does not want to wait: `Prefer: respond-async` (RFC 7240, section 4.1)."""
+        preferences = self.headers.get(b"prefer")
+        return preferences is not None and any(
+            item.partition(b";")[0].strip() == b"respond-async" for item in preferences.lower().split(b",")
+        )
+
+
+def head_of(scope: Scope) -> Head:
+    """Return the head of the request of an ASGI scope."""
+    headers = _headers_of(scope["headers"])
+    chosen = headers.get(b"x-request-id")
+    return Head(
+        scope["method"],
+        route_path(scope),
+        scope.get("root_path", "").rstrip("/"),
+        headers,
+        _caller_of(scope, headers),
+        chosen.decode() if chosen is not None and REQUEST_ID.fullmatch(chosen) else None,
+    )
+
+
+def route_path(scope: Mapping[str, Any]) -> str:
+    """Return the path of an ASGI scope below its `root_path`."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}:
+        return path[len(root) :]
+    return path
+
+
+def _headers_of(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    headers = dict(pairs)
+    if len(headers) != len(pairs):
+        # A header that comes several times is a list (RFC 9110, section 5.3).
+        headers = {name: b", ".join(value for other, value in pairs if other == name) for name in headers}
+    return headers
+
+
+def _caller_of(scope: Scope, headers: Mapping[bytes, bytes]) -> Caller:
+    client = scope.get("client")
+    agent = headers.get(b"user-agent")
+    trace = headers.get(b"traceparent")
+    principal = scope.get("nexus.principal")
+    return Caller(
+        channel="api",
+        address=client[0] if client else None,
+        credential=None if principal is not None else _credential_of(headers.get(b"authorization")),
+        principal=principal,
+        user_agent=None if agent is None else agent.decode("latin-1"),
+        traceparent=trace.decode() if trace is not None and TRACEPARENT.fullmatch(trace) else None,
+    )
+
+
+def _credential_of(header: bytes | None) -> str | None:
+    """Return the bearer token, or a header of another scheme as it is: a bad credential is refused, never anonymous."""
+    if header is None:
+        return None
+    scheme, _, token = header.partition(b" ")
+    return (token.strip() if scheme.lower() == b"bearer" else header).decode("latin-1")
+
+
+def negotiate(head: Head, offers: tuple[str, ...]) -> str:
+    """
+    Choose what to answer with by the `Accept` header (RFC 9110, section 12.5.1).
+
+    Args:
+        head: The request.
+        offers: Media types, the default first.
+
+    Raises:
+        MalformedRequestError: The caller accepts none of them.
+    """
+    accept = head.headers.get(b"accept")
+    chosen = offers[0] if accept is None else _best(accept, offers)
+    if chosen is None:
+        raise MalformedRequestError(f"this path answers with {' or '.join(offers)}; accept that", reason="not_acceptable")
+    return chosen
+
+
+@lru_cache(maxsize=256)
+def _best(accept: bytes, offers: tuple[str, ...]) -> str | None:
+    ranges = [_media_range(item) for item in accept.decode("latin-1").lower().split(",") if item.strip()]
+    if not ranges:
+        return offers[0]
+    weights = {offer: _weight(offer, ranges) for offer in offers}
+    best = max(weights, key=weights.__getitem__)
+    return best if weights[best] > 0 else None
+
+
+def _media_range(item: str) -> tuple[str, float]:
+    media, *parameters = (part.strip() for part in item.split(";"))
+    weights = [value for name, _, value in (parameter.partition("=") for parameter in parameters) if name.strip() == "q"]
+    try:
+        return media, float(weights[0]) if weights else 1.0
+    except ValueError:
+        return media, 0.0
+
+
+def _weight(offer: str, ranges: list[tuple[str, float]]) -> float:
+    """Return the weight of the most specific range that the offer is in."""
+    for wanted in (offer, f"{offer.partition('/')[0]}/*", "*/*"):
+        weights = [weight for media, weight in ranges if media == wanted]
+        if weights:
+            return max(weights)
+    return 0.0
+
+
+def check_length(head: Head, limit: int) -> None:
+    """
+    Let a body pass whose length, as far as it was announced, is within the limit.
+
+    Args:
+        head: The request.
+        limit: Bytes.
+
+    Raises:
+        PayloadTooLargeError: It is longer.
+    """
+    length = head.headers.get(b"content-length")
+    if length is not None and length.isdigit() and int(length) > limit:
+        raise too_large(limit)
+
+
+def too_large(limit: int) -> PayloadTooLargeError:
+    """Return the error for a body of more than *limit* bytes."""
+    return PayloadTooLargeError(f"the body is longer than {limit} bytes; send less", limit=limit)
+
+
+def check_media(head: Head) -> None:
+    """
+    Let a body pass that is said to be JSON in UTF-8.
+
+    Raises:
+        MalformedRequestError: It is said to be something else, or nothing is said.
+    """
+    content_type = head.headers.get(b"content-type", b"")
+    if content_type != b"application/json" and not _is_json(content_type):
+        said = content_type.decode("latin-1") or "nothing"
+        raise MalformedRequestError(f"the content type is {said}; send {JSON} in UTF-8", reason="content_type")
+
+
+@lru_cache(maxsize=256)
+def _is_json(content_type: bytes) -> bool:
+    media, *parameters = (part.strip() for part in content_type.decode("latin-1").lower().split(";"))
+    charsets = [value.strip('" ') for name, _, value in (each.partition("=") for each in parameters) if name.strip() == "charset"]
+    return media == JSON and all(charset in {"utf-8", "utf8"} for charset in charsets)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """
+    Return the members of a JSON object; an empty body is an empty object.
+
+    Raises:
+        MalformedRequestError: The body is not JSON in UTF-8, or nested too deeply.
+        InvalidArgumentError: It is JSON, but not an object.
+    """
+    if not body:
+        return {}
+    try:
+        value = decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedRequestError(f"the body is not JSON in UTF-8: {error}") from error
+    except RecursionError as error:
+        raise MalformedRequestError("the JSON of the body is nested too deeply") from error
+    if not isinstance(value, dict):
+        raise InvalidArgumentError(
+            "the body must be a JSON object", [ArgumentProblem("", f"expected an object, got {_kind_of(value)}")]
+        )
+    return value
+
+
+def _kind_of(value: Any) -> str:
+    kinds = {str: "a string", bool: "a boolean", list: "an array", dict: "an object", type(None): "null"}
+    return kinds.get(type(value), "a number")
+
+
+def request_of(head: Head, endpoint: Endpoint, target: str, body: bytes) -> Request:
+    """
+    Return the request that an HTTP request is.
+
+    Args:
+        head: What came before the body.
+        endpoint: What its path calls.
+        target: The `{id}` of the path.
+        body: All of it; empty for none.
+
+    Raises:
+        MalformedRequestError: The body is not JSON.
+        InvalidArgumentError: The body has another shape than this path takes.
+    """
+    if endpoint is EXECUTE:
+        return Request(
+            operation=target,
+            arguments=_inputs_of(json_object(body)) if body else {},
+            caller=head.caller,
+            id=head.request_id,
+            detach=head.detach,
+        )
+    arguments = json_object(body)
+    if endpoint.target:
+        if endpoint.target in arguments:
+            raise _unknown([endpoint.target], "the id is in the path")
+        arguments[endpoint.target] = target
+    return Request(operation=endpoint.operation, arguments=arguments, caller=head.caller, id=head.request_id)
+
+
+def _inputs_of(members: dict[str, Any]) -> dict[str, Any]:
+    inputs = members.pop("inputs", None)
+    if members:
+        raise _unknown(list(members), 'the arguments of the workflow go into "inputs"')
+    if inputs is None:
+        return {}
+    if not isinstance(inputs, dict):
+        raise InvalidArgumentError(
+            '"inputs" must be an object', [ArgumentProblem("/inputs", f"expected an object, got {_kind_of(inputs)}")]
+        )
+    return inputs
+
+
+def _unknown(members: list[str], hint: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"the body has members that it should not have; {hint}",
+        [
+            ArgumentProblem("/" + member.replace("~", "~0").replace("/", "~1"), f"unknown member of the body; {hint}")
+            for member in members
+        ],
+    )

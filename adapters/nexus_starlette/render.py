@@ -1,0 +1,147 @@
+"""From `Response` to HTTP: pure functions that do no more than say what is to be sent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import attrs
+
+from nexus.exceptions import MalformedRequestError, NexusError, UnavailableError
+from nexus.models import Response
+from nexus_starlette.parse import Head
+
+__all__ = ["Answer", "answer_of", "envelope", "executed", "failed", "health", "raw", "status_of"]
+
+STATUSES: Final = {
+    "malformed_request": 400,
+    "invalid_argument": 422,
+    "unauthenticated": 401,
+    "permission_denied": 403,
+    "not_found": 404,
+    "conflict": 409,
+    "payload_too_large": 413,
+    "resource_exhausted": 429,
+    "cancelled": 499,
+    "deadline_exceeded": 504,
+    "unavailable": 503,
+    "failed": 500,
+    "internal": 500,
+}
+REASONS: Final = {"format": 400, "content_type": 415, "method": 405, "not_acceptable": 406}
+
+
+@attrs.frozen
+class Answer:
+    """
+    A response as HTTP, but for what all of them have.
+
+    Attributes:
+        data: The envelope's `data`.
+        error: The envelope's `error`.
+        headers: Those that only this one has.
+        body: What is sent instead of an envelope.
+        media: The content type.
+    """
+
+    status: int
+    request_id: str
+    data: Any = None
+    error: NexusError | None = None
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    body: bytes | None = None
+    media: bytes = b"application/json"
+
+
+def envelope(answer: Answer, *, now: datetime, version: str) -> dict[str, Any]:
+    """
+    Return what every JSON reply looks like.
+
+    Args:
+        answer: What is in it.
+        now: The time of the reply.
+        version: The application's.
+    """
+    error = answer.error
+    metadata = {"timestamp": now, "version": version, "request_id": answer.request_id}
+    if error is None:
+        return {"success": True, "data": answer.data, "metadata": metadata}
+    shown = {"code": error.code, "message": error.message, "details": error.details}
+    return {"success": False, "data": None, "error": shown, "metadata": metadata}
+
+
+def executed(response: Response, head: Head) -> Answer:
+    """Return the reply to the execution of a workflow: its results, or the record of a run that has not ended."""
+    run = response.run
+    if response.error is not None or run is None:
+        return answer_of(response, head)
+    if not run.ended:
+        return _accepted(response, head)
+    metadata = {"execution_time": run.duration, "workflow_version": run.workflow_version}
+    return Answer(200, response.request_id, {"run_id": run.id, "results": response.data, "metadata": metadata})
+
+
+def answer_of(response: Response, head: Head) -> Answer:
+    """Return the reply to any other operation: its data, or its error; 202 to a POST after which the run has not ended."""
+    if response.error is not None:
+        return failed(response.request_id, response.error)
+    if head.method == "POST" and response.run is not None and not response.run.ended:
+        return _accepted(response, head)
+    return Answer(200, response.request_id, response.data)
+
+
+def _accepted(response: Response, head: Head) -> Answer:
+    run = response.run
+    assert run is not None  # noqa: S101 - for the type checker; both callers know it
+    headers = [(b"location", f"{head.root}/api/runs/{run.id}".encode())]
+    if head.detach:
+        headers.append((b"preference-applied", b"respond-async"))
+    return Answer(202, response.request_id, run.view(), headers=headers)
+
+
+def raw(response: Response, body: bytes, media: str) -> Answer:
+    """Return a reply without an envelope: text, or a document of a format of its own."""
+    return Answer(200, response.request_id, body=body, media=media.encode())
+
+
+def failed(request_id: str, error: NexusError) -> Answer:
+    """Return the reply that an error is."""
+    status = status_of(error)
+    return Answer(status, request_id, error=error, headers=_headers_of(error, status))
+
+
+def health(*, ready: bool, request_id: str) -> Answer:
+    """Return the reply to a probe, which is no request: no guard sees it, and it is not logged."""
+    if ready:
+        return Answer(200, request_id, {"status": "ok"})
+    return failed(request_id, UnavailableError("the application is starting or stopping; ask another, or later"))
+
+
+def status_of(error: NexusError) -> int:
+    """Return the HTTP status of an error."""
+    if isinstance(error, MalformedRequestError):
+        return REASONS[error.reason]
+    return STATUSES.get(error.code, 500)
+
+
+def _headers_of(error: NexusError, status: int) -> Sequence[tuple[bytes, bytes]]:
+    if status == 401:  # noqa: PLR2004 - the numbers of RFC 9110 are their own names
+        return [(b"www-authenticate", b"Bearer")]
+    if status in {429, 503}:
+        return [(b"retry-after", _seconds(error.details))]
+    if status == 413:  # noqa: PLR2004
+        # The rest of the body is not going to be read, so nothing can follow it on this connection.
+        return [(b"connection", b"close")]
+    if isinstance(error, MalformedRequestError) and error.allow:
+        return [(b"allow", ", ".join(error.allow).encode())]
+    return ()
+
+
+def _seconds(details: Mapping[str, Any]) -> bytes:
+    """Return when to come back, in whole seconds; `retry_after` among the details knows better than one second."""
+    wait = details.get("retry_after")
+    if isinstance(wait, int | float) and math.isfinite(wait):
+        return str(max(1, math.ceil(wait))).encode()
+    return b"1"

@@ -1,0 +1,96 @@
+"""The paths of the API channel, and what each of them calls."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import attrs
+
+from nexus.exceptions import MalformedRequestError, NotFoundError
+
+__all__ = ["EXECUTE", "LIVE", "OPENAPI", "READY", "ROUTES", "Endpoint", "find"]
+
+JSON: Final = "application/json"
+MERMAID: Final = "text/vnd.mermaid"
+
+Kind = Literal["execute", "operation", "openapi", "health"]
+
+
+@attrs.frozen(kw_only=True)
+class Endpoint:
+    """
+    What one kind of path does.
+
+    Attributes:
+        kind: How it is carried out.
+        operation: The built-in operation that it calls.
+        target: The argument of the operation that the `{id}` of the path is; empty where the path has none.
+        media: What it can answer with, the default first.
+    """
+
+    kind: Kind
+    method: Literal["GET", "POST"] = "GET"
+    operation: str = ""
+    target: str = ""
+    media: tuple[str, ...] = (JSON,)
+
+    @property
+    def allow(self) -> tuple[str, ...]:
+        """The methods that this path takes."""
+        return ("GET", "HEAD") if self.method == "GET" else ("POST",)
+
+    def require(self, method: str) -> None:
+        """
+        Let the method pass if the path takes it.
+
+        Raises:
+            MalformedRequestError: It takes others.
+        """
+        if method != self.method and method not in self.allow:
+            allowed = " or ".join(self.allow)
+            raise MalformedRequestError(f"this path does not take {method}; use {allowed}", reason="method", allow=self.allow)
+
+
+EXECUTE: Final = Endpoint(kind="execute", method="POST", target="workflow")
+OPENAPI: Final = Endpoint(kind="openapi", operation="workflows.list")
+LIVE: Final = Endpoint(kind="health")
+READY: Final = Endpoint(kind="health")
+
+ROUTES: Final = {
+    "/api/workflows": Endpoint(kind="operation", operation="workflows.list"),
+    "/api/workflows/{id}": Endpoint(kind="operation", operation="workflows.get", target="workflow"),
+    "/api/workflows/{id}/schema": Endpoint(kind="operation", operation="workflows.schema", target="workflow"),
+    "/api/workflows/{id}/graph": Endpoint(
+        kind="operation", operation="workflows.graph", target="workflow", media=(JSON, MERMAID)
+    ),
+    "/api/workflows/{id}/execute": EXECUTE,
+    "/api/runs/{id}": Endpoint(kind="operation", operation="runs.get", target="run_id"),
+    "/api/runs/{id}/cancel": Endpoint(kind="operation", method="POST", operation="runs.cancel", target="run_id"),
+    "/api/runs/{id}/answer": Endpoint(kind="operation", method="POST", operation="runs.answer", target="run_id"),
+    "/openapi.json": OPENAPI,
+    "/health/live": LIVE,
+    "/health/ready": READY,
+}
+"""Every path, with `{id}` for the name of a workflow (`name` or `name@version`) or the id of a run."""
+
+FIXED: Final = {path: endpoint for path, endpoint in ROUTES.items() if "{id}" not in path}
+WITH_ID: Final = {tuple(path.split("/{id}")): endpoint for path, endpoint in ROUTES.items() if "{id}" in path}
+
+
+def find(path: str) -> tuple[Endpoint, str]:
+    """
+    Return what a path calls, and its `{id}` or an empty string. One slash too many at the end does no harm.
+
+    Raises:
+        NotFoundError: There is no such path.
+    """
+    path = path.removesuffix("/")
+    parts = path.split("/", 4)
+    if len(parts) > len(("", "api", "workflows")) and parts[3]:
+        rest = f"/{parts[4]}" if len(parts) > 4 else ""  # noqa: PLR2004 - what comes after the id
+        endpoint = WITH_ID.get((f"/{parts[1]}/{parts[2]}", rest))
+        if endpoint is not None:
+            return endpoint, parts[3]
+    elif path in FIXED:
+        return FIXED[path], ""
+    raise NotFoundError("there is nothing at this path; GET /openapi.json lists what there is")

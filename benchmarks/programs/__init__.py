@@ -1,0 +1,1 @@
+"""Programs that the benchmarks start by their path."""

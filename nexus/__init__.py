@@ -1,0 +1,92 @@
+"""
+Write a workflow once, as plain typed functions; serve it as a REST API, a command line and an MCP server.
+
+`create_nexus()` makes an application, `@app.workflow` and `Workflow` define what it can do, and the channels (extras
+`starlette`, `click`, `mcp`) are projections of it.
+"""
+
+from __future__ import annotations
+
+from nexus._factory import create_nexus
+from nexus._gateway import Nexus
+from nexus._sync import BlockingNexus, BlockingRunHandle, sync
+from nexus.config import NexusConfig
+from nexus.exceptions import (
+    AdapterError,
+    ArgumentProblem,
+    CancelledError,
+    ConfigurationError,
+    ConflictError,
+    DeadlineExceededError,
+    ForbiddenError,
+    InternalError,
+    InvalidArgumentError,
+    MalformedRequestError,
+    NexusError,
+    NotFoundError,
+    PayloadTooLargeError,
+    PermissionDeniedError,
+    Problem,
+    RateLimitError,
+    RegistrationError,
+    ResourceExhaustedError,
+    UnauthenticatedError,
+    UnauthorizedError,
+    UnavailableError,
+    WorkflowFailedError,
+    WorkflowNotFoundError,
+)
+from nexus.models import ExecutionResult, Principal, Request, Response, RunRecord, Session, Tenant
+from nexus.workflows.definition import Group, Workflow, workflow
+from nexus.workflows.handle import RunHandle
+from nexus.workflows.run import BlockingRun, Run
+from nexus.workflows.steps import Input
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AdapterError",
+    "ArgumentProblem",
+    "BlockingNexus",
+    "BlockingRun",
+    "BlockingRunHandle",
+    "CancelledError",
+    "ConfigurationError",
+    "ConflictError",
+    "DeadlineExceededError",
+    "ExecutionResult",
+    "ForbiddenError",
+    "Group",
+    "Input",
+    "InternalError",
+    "InvalidArgumentError",
+    "MalformedRequestError",
+    "Nexus",
+    "NexusConfig",
+    "NexusError",
+    "NotFoundError",
+    "PayloadTooLargeError",
+    "PermissionDeniedError",
+    "Principal",
+    "Problem",
+    "RateLimitError",
+    "RegistrationError",
+    "Request",
+    "ResourceExhaustedError",
+    "Response",
+    "Run",
+    "RunHandle",
+    "RunRecord",
+    "Session",
+    "Tenant",
+    "UnauthenticatedError",
+    "UnauthorizedError",
+    "UnavailableError",
+    "Workflow",
+    "WorkflowFailedError",
+    "WorkflowNotFoundError",
+    "__version__",
+    "create_nexus",
+    "sync",
+    "workflow",
+]

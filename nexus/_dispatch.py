@@ -1,0 +1,143 @@
+"""The way of a request, from the caller's credential to the log line."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import attrs
+
+from nexus.abc import Clock, Guard, Interaction
+from nexus.catalogue import Catalogue, Entry, nearest
+from nexus.exceptions import (
+    CancelledError,
+    InternalError,
+    NexusError,
+    UnavailableError,
+    WorkflowNotFoundError,
+)
+from nexus.models import ANONYMOUS, APPLICATION, Call, Caller, Operation, Principal, Request, Response, RunRecord, Tenant
+from nexus.sessions import Sessions
+from nexus.workflows.executor import error_of
+from nexus.workflows.files import FilesRoot
+from nexus.workflows.live import SILENT
+
+__all__ = ["Dispatcher"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Dispatcher:
+    """
+    Carries out requests.
+
+    Attributes:
+        timeout: How long a request may take that brings no deadline of its own.
+        stopping: No new runs are taken.
+    """
+
+    catalogue: Catalogue
+    sessions: Sessions
+    guards: list[Guard]
+    clock: Clock
+    files: FilesRoot
+    log_request: Callable[[Request, Response, float], None]
+    timeout: timedelta | None = None
+    stopping: bool = False
+
+    async def dispatch(self, request: Request, interaction: Interaction | None = None) -> Response:
+        """
+        Carry out a request, the whole way: identity, guards, look-up, arguments, work, log.
+
+        Never raises, except when its own task is cancelled; what goes wrong is `Response.error`.
+        """
+        clock = self.clock
+        started = clock.monotonic()
+        request_id = request.id or f"{random.getrandbits(96):024x}"  # noqa: S311 - a name, not a secret
+        try:
+            data, run = await self._carry_out(request, request_id, interaction or SILENT)
+            response = Response(request_id=request_id, data=data, run=run)
+            if run is not None and run.error is not None:
+                response = Response(request_id=request_id, error=error_of(run), run=run)
+        except NexusError as error:
+            response = Response(request_id=request_id, error=error)
+        except anyio.get_cancelled_exc_class():
+            gone = Response(request_id=request_id, error=CancelledError("the caller went away"))
+            self.log_request(request, gone, clock.monotonic() - started)
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not take the channel with it; it is logged
+            fault = InternalError(f"an internal error; the log has the reason, under request id {request_id}")
+            fault.__cause__ = error
+            response = Response(request_id=request_id, error=fault)
+        self.log_request(request, response, clock.monotonic() - started)
+        return response
+
+    async def reject(self, caller: Caller, error: NexusError) -> Response:
+        """Answer a message that never became a request: guards see it without an operation, and it is logged."""
+        request = Request(operation="", arguments={}, caller=caller)
+        request_id = f"{random.getrandbits(96):024x}"  # noqa: S311 - a name, not a secret
+        try:
+            for guard in self.guards:
+                await guard.check(self.call(request, request_id, None, caller.principal or ANONYMOUS))
+        except NexusError as refusal:
+            error = refusal
+        response = Response(request_id=request_id, error=error)
+        self.log_request(request, response, 0.0)
+        return response
+
+    async def _carry_out(self, request: Request, request_id: str, interaction: Interaction) -> tuple[Any, RunRecord | None]:
+        caller = request.caller
+        if self.timeout is not None and request.deadline is None and caller.principal is not APPLICATION:
+            request = attrs.evolve(request, deadline=self.clock.now() + self.timeout)
+        entry = self.catalogue.find(request.operation)
+        if entry is not None and not entry.operation.shows_on(caller.channel):
+            entry = None
+        call = self.call(request, request_id, entry, caller.principal or ANONYMOUS)
+        if caller.credential is not None and caller.principal is None:
+            call.session = await self.sessions.find(caller.credential, now=call.now)
+            call.principal = call.session.principal
+            call.tenant = _tenant(call.principal)
+        for guard in self.guards:
+            await guard.check(call)
+        if entry is None:
+            raise self.not_found(call, request.operation)
+        if self.stopping and entry.operation.kind == "workflow":
+            raise UnavailableError("the application is stopping; try again later")
+        files = None if request.trusted_files else self.files
+        arguments = entry.signature.check(request.arguments, lenient=request.lenient, files=files)
+        return await entry.carry_out(call, arguments, interaction)
+
+    def call(self, request: Request, request_id: str, entry: Entry | None, principal: Principal) -> Call:
+        return Call(
+            request=request,
+            request_id=request_id,
+            operation=None if entry is None else entry.operation,
+            principal=principal,
+            tenant=_tenant(principal),
+            now=self.clock.now(),
+        )
+
+    def visible(self, call: Call) -> Sequence[Operation]:
+        """Return what the caller of *call* may use."""
+        return self.operations(channel=call.request.caller.channel)
+
+    def operations(self, *, channel: str | None) -> Sequence[Operation]:
+        """Return what shows on *channel* (None: any), sorted by name, newest version first."""
+        everything = self.catalogue.operations()
+        return everything if channel is None else [operation for operation in everything if operation.shows_on(channel)]
+
+    def not_found(self, call: Call, name: str) -> WorkflowNotFoundError:
+        names = {operation.name for operation in self.visible(call)}
+        wanted, _, version = name.partition("@")
+        if version and wanted in names:
+            versions = ", ".join(o.version for o in self.visible(call) if o.name == wanted)
+            return WorkflowNotFoundError(f"there is no version {version!r} of {wanted!r}; there are: {versions}", name=name)
+        near = nearest(wanted, names)
+        hint = f"; did you mean {near!r}?" if near else ""
+        return WorkflowNotFoundError(f"there is no operation {name!r}{hint}", name=name, **({"nearest": near} if near else {}))
+
+
+def _tenant(principal: Principal) -> Tenant | None:
+    return None if principal.tenant_id is None else Tenant(id=principal.tenant_id)

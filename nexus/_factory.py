@@ -1,0 +1,99 @@
+"""`create_nexus`: the only place that knows every part."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nexus._dispatch import Dispatcher
+from nexus._gateway import Nexus
+from nexus.abc import Channel, Clock, Gateway, Guard, Runtime, RunStore, SessionStore
+from nexus.catalogue import Catalogue
+from nexus.clock import SystemClock
+from nexus.config import NexusConfig
+from nexus.exceptions import ConfigurationError
+from nexus.instrumentation.log import log_request, log_run
+from nexus.memory import MemoryRunStore, MemorySessionStore
+from nexus.operations import add_operations
+from nexus.operations.runs import run_operations
+from nexus.operations.workflows import workflow_operations
+from nexus.sessions import Sessions
+from nexus.workflows.codecs import Codecs
+from nexus.workflows.executor import Executor
+from nexus.workflows.files import FilesRoot
+from nexus.workflows.local import LocalRuntime
+
+__all__ = ["create_nexus"]
+
+
+def create_nexus(
+    config: NexusConfig | None = None,
+    /,
+    *,
+    guards: Sequence[Guard] = (),
+    channels: Sequence[Callable[[Gateway, NexusConfig], Channel]] = (),
+    runtime: Runtime | None = None,
+    run_store: RunStore | None = None,
+    session_store: SessionStore | None = None,
+    clock: Clock | None = None,
+    **settings: Any,
+) -> Nexus:
+    """
+    Make an application.
+
+    Args:
+        config: All settings; then nothing is read from files or the environment. Without it, `NexusConfig.from_env()` is read
+            first, and *settings* win over it.
+        guards: Checks before the work, in this order.
+        channels: Channels of one's own: classes, or what else makes one of `(gateway, config)`.
+        runtime: What carries runs, instead of this process.
+        run_store: Keeps the records of runs, instead of memory.
+        session_store: Keeps sessions, instead of memory.
+        clock: Time and every wait, instead of the system's.
+        settings: Keys of `NexusConfig`: `title="Airport desk"`, `channels={"api": {"port": 9000}}`. A relative path is relative
+            to the folder of the file that calls this.
+
+    Raises:
+        ConfigurationError: A setting is unknown, or its value can't be used; the text names the key, where it came from, and
+            what is allowed.
+    """
+    if config is not None and settings:
+        raise ConfigurationError(f"give settings in NexusConfig or by name, not both: {', '.join(settings)}")
+    if config is None:
+        config = NexusConfig.from_env().merge(_folder_of(sys._getframe(1).f_globals), **settings)  # noqa: SLF001 - where it was written
+    clock = clock or SystemClock()
+    codecs, catalogue = Codecs(), Catalogue()
+    runs, sessions = run_store or MemoryRunStore(), session_store or MemorySessionStore()
+    if runtime is None:
+        runtime = LocalRuntime(runs, clock, codecs, log_run, config.shutdown_grace.total_seconds())
+    executor = Executor(runtime, runs, clock)
+    dispatcher = Dispatcher(
+        catalogue=catalogue,
+        sessions=Sessions(sessions),
+        guards=list(guards),
+        clock=clock,
+        files=FilesRoot(config.files_root),
+        log_request=log_request,
+        timeout=config.request_timeout,
+    )
+    add_operations(catalogue, codecs, [*run_operations(executor), *workflow_operations(dispatcher.visible, dispatcher.not_found)])
+    app = Nexus(
+        config=config,
+        clock=clock,
+        catalogue=catalogue,
+        codecs=codecs,
+        executor=executor,
+        dispatcher=dispatcher,
+        services=[sessions, runs, runtime],
+    )
+    for channel in channels:
+        app.add_channel(channel)
+    return app
+
+
+def _folder_of(namespace: dict[str, Any]) -> Path | None:
+    """Return the folder of the file that calls, None where there is none: a notebook, `python -c`."""
+    file = namespace.get("__file__")
+    return None if file is None else Path(file).resolve().parent

@@ -1,0 +1,330 @@
+"""Nexus: the way of a request, and the application's life."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
+from types import ModuleType, TracebackType
+from typing import Any, Self, TypeVar
+
+import anyio
+import attrs
+
+from nexus._dispatch import Dispatcher
+from nexus.abc import Channel, Clock, Gateway, Guard, Interaction, Service
+from nexus.adapters import load
+from nexus.catalogue import Catalogue, workflow_entry
+from nexus.config import NexusConfig
+from nexus.exceptions import ConfigurationError, NexusError, UnavailableError, WorkflowNotFoundError
+from nexus.models import ANONYMOUS, APPLICATION, Caller, ExecutionResult, Operation, Principal, Request, Response
+from nexus.workflows.codecs import Codecs
+from nexus.workflows.definition import Group, Workflow, definitions_in, marked
+from nexus.workflows.executor import Executor
+from nexus.workflows.handle import RunHandle, output_of
+from nexus.workflows.local import current_run
+from nexus.workflows.steps import place_of
+
+__all__ = ["Nexus"]
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+INPROCESS = Caller(channel="inprocess", principal=APPLICATION)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Nexus:
+    """
+    An application: workflows, and everything behind them. Made by `create_nexus`.
+
+    `async with app:` starts and stops it; it is entered and left in one task. On an application that is not started,
+    `execute_workflow` runs inline; whatever needs a started part raises `UnavailableError` and says so.
+    """
+
+    config: NexusConfig
+    clock: Clock
+    catalogue: Catalogue
+    codecs: Codecs
+    executor: Executor
+    dispatcher: Dispatcher
+    services: Sequence[Service]
+    _channels: dict[str, Channel] = attrs.field(factory=dict, init=False)
+    _stack: AsyncExitStack | None = attrs.field(default=None, init=False)
+    _task: int | None = attrs.field(default=None, init=False)
+
+    @property
+    def title(self) -> str:
+        """The application's title."""
+        return self.config.title
+
+    @property
+    def description(self) -> str:
+        """What the application is for, Markdown."""
+        return self.config.description
+
+    @property
+    def version(self) -> str:
+        """The application's version."""
+        return self.config.version
+
+    # ---- life
+
+    @property
+    def started(self) -> bool:
+        """Whether this is inside `async with app:`."""
+        return self._stack is not None
+
+    @property
+    def ready(self) -> bool:
+        """Whether new requests are welcome: started, and not stopping."""
+        return self._stack is not None and not self.dispatcher.stopping
+
+    async def __aenter__(self) -> Self:
+        """Start every part in order; if one fails, what was started is stopped again in reverse order."""
+        if self._task is not None:
+            raise UnavailableError("the application is started already; one `async with app:` at a time")
+        self._task = anyio.get_current_task().id
+        try:
+            async with AsyncExitStack() as stack:
+                for service in (*self.services, *self._channels.values()):
+                    await service.start(stack)
+                self._stack = stack.pop_all()
+        except BaseException:
+            self._task = None
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        """Stop: no new runs, a grace period for those in flight, then everything in reverse order."""
+        if self._stack is None:
+            raise UnavailableError("the application is not started")
+        if anyio.get_current_task().id != self._task:
+            raise RuntimeError(
+                "`async with app:` was entered in one task and is left in another; do both in one task "
+                "(in tests, use the fixture that nexus.testing ships)"
+            )
+        self.dispatcher.stopping = True
+        try:
+            return await self._stack.__aexit__(kind, error, traceback)
+        finally:
+            self._stack = self._task = None
+            self.dispatcher.stopping = False
+
+    def stop_accepting(self) -> None:
+        """Be ready no more: new runs are refused with `unavailable`, those in flight go on."""
+        self.dispatcher.stopping = True
+
+    # ---- what can be called
+
+    def workflow(self, function: Any = None, /, **options: Any) -> Any:
+        """
+        Make a function a workflow of this application, and return it unchanged.
+
+        With or without options; they are those of `nexus.workflow`.
+
+        Raises:
+            RegistrationError: It can't be one; the text names the place and the way out.
+        """
+        namespace = sys._getframe(1).f_locals  # noqa: SLF001 - hints may name what is local there
+
+        def add(function: F) -> F:
+            self.register(marked(function, options, namespace))
+            return function
+
+        return add if function is None else add(function)
+
+    def register(self, *what: Callable[..., Any] | Workflow | Group | ModuleType) -> None:
+        """
+        Enter workflows: functions, `Workflow`s, `Group`s, or modules with all of these that they define.
+
+        What was registered from the same `module:qualname` before is replaced.
+
+        Raises:
+            RegistrationError: One can't be registered; the text names the place and the way out.
+        """
+        definitions = [definition for thing in what for definition in definitions_in(thing)]
+        self.catalogue.add(*[workflow_entry(definition, self.codecs, self.executor) for definition in definitions])
+
+    def codec(
+        self, type_: type[T], *, encode: Callable[[T], Any], decode: Callable[[Any], T], schema: Mapping[str, Any]
+    ) -> None:
+        """
+        Teach a type that inputs or outputs may have; before the workflows that use it are registered.
+
+        Args:
+            type_: The type.
+            encode: Makes a JSON value of one.
+            decode: Makes one of a JSON value; raises ValueError if it can't.
+            schema: JSON Schema (2020-12) of the JSON value.
+        """
+        self.codecs.add(type_, encode=encode, decode=decode, schema=schema)
+
+    def add_guard(self, guard: Guard) -> None:
+        """Add a guard after those that are there; it sees every call from now on."""
+        self.dispatcher.guards.append(guard)
+
+    def add_channel(self, factory: Callable[[Gateway, NexusConfig], Channel]) -> Channel:
+        """
+        Add a channel of one's own, started and stopped with the application.
+
+        Args:
+            factory: The channel's class, or what else makes one of `(gateway, config)`.
+
+        Raises:
+            ConfigurationError: There is one of that name, or the application is started already.
+        """
+        channel = factory(self, self.config)
+        if channel.name in self._channels:
+            raise ConfigurationError(f"there is a channel {channel.name!r} already")
+        if self.started:
+            raise ConfigurationError(f"channel {channel.name!r}: channels are added before the application is started")
+        self._channels[channel.name] = channel
+        return channel
+
+    def channel(self, name: str) -> Channel:
+        """
+        Return the channel of that name; one that an adapter brings is loaded when it is first asked for.
+
+        Raises:
+            AdapterError: No installed adapter has it, or what it needs is not installed.
+            ConfigurationError: It was not there when the application was started, or is switched off.
+        """
+        if name not in self._channels:
+            settings = getattr(self.config.channels, name, None)
+            if settings is not None and not settings.enabled:
+                raise ConfigurationError(f"channel {name!r} is switched off: channels.{name}.enabled is false")
+            self.add_channel(load(f"channel.{name}", Channel))  # type: ignore[type-abstract]
+        return self._channels[name]
+
+    def operations(self, principal: Principal | None = None, *, channel: str | None = None) -> Sequence[Operation]:  # noqa: ARG002 - who may what comes with permissions
+        """Return what may be called on *channel* (None: any), sorted by name, newest version first."""
+        return self.dispatcher.operations(channel=channel)
+
+    def operation(self, reference: str) -> Operation | None:
+        """Return the operation of that `name` (newest version) or `name@version`."""
+        entry = self.catalogue.find(reference)
+        return None if entry is None else entry.operation
+
+    def encode(self, value: Any) -> bytes:
+        """Return JSON (RFC 8259, UTF-8) of any value that a workflow may return."""
+        return self.codecs.encode(value)
+
+    def to_builtins(self, value: Any) -> Any:
+        """Return the value as dict, list, str, int, float, bool and None."""
+        return self.codecs.to_builtins(value)
+
+    # ---- the way of a request
+
+    def dispatch(self, request: Request, interaction: Interaction | None = None) -> Coroutine[Any, Any, Response]:
+        """
+        Carry out a request, the whole way: identity, guards, look-up, arguments, work, log.
+
+        Never raises, except when its own task is cancelled; what goes wrong is `Response.error`.
+        """
+        return self.dispatcher.dispatch(request, interaction)
+
+    def reject(self, caller: Caller, error: NexusError) -> Coroutine[Any, Any, Response]:
+        """Answer a message that never became a request: guards see it without an operation, and it is logged."""
+        return self.dispatcher.reject(caller, error)
+
+    # ---- in-process
+
+    async def execute_workflow(
+        self,
+        workflow: str | Callable[..., Any] | Workflow,
+        inputs: Mapping[str, Any] | None = None,
+        /,
+        *,
+        principal: Principal | None = None,
+        timeout: float | timedelta | None = None,
+        interaction: Interaction | None = None,
+    ) -> ExecutionResult[Any]:
+        """
+        Run a workflow, and return its output.
+
+        Inside a step of another run the caller is that run's; elsewhere it is the application itself.
+
+        Args:
+            workflow: Its name, `name@version`, or what was registered.
+            inputs: By name; Python values or JSON values.
+            principal: Who is asking, where it isn't the application itself.
+            timeout: Seconds, or a timedelta, for the whole run.
+            interaction: How the run talks to its caller; by default nobody hears it, and nobody can answer.
+
+        Raises:
+            NexusError: Why it did not succeed. A workflow that raised is `WorkflowFailedError`, with what it raised as
+                `__cause__`; a `Problem` is raised unchanged.
+        """
+        request = self._request(workflow, inputs, principal, timeout)
+        response = await self.dispatch(request, interaction)
+        if response.error is not None:
+            raise response.error
+        run = response.run
+        if run is None:
+            raise WorkflowNotFoundError(f"{request.operation!r} is an operation, not a workflow; use dispatch")
+        return ExecutionResult(run.id, output_of(run), run.duration or 0.0, run.workflow_version)
+
+    async def submit_workflow(
+        self,
+        workflow: str | Callable[..., Any] | Workflow,
+        inputs: Mapping[str, Any] | None = None,
+        /,
+        *,
+        principal: Principal | None = None,
+    ) -> RunHandle:
+        """
+        Start a run that outlives this call, and return a handle of it.
+
+        Args:
+            workflow: Its name, `name@version`, or what was registered.
+            inputs: By name; Python values or JSON values.
+            principal: Who is asking, where it isn't the application itself.
+
+        Raises:
+            NexusError: It could not be started.
+        """
+        request = attrs.evolve(self._request(workflow, inputs, principal, None), detach=True)
+        response = await self.dispatch(request)
+        if response.error is not None:
+            raise response.error
+        if response.run is None:
+            raise WorkflowNotFoundError(f"{request.operation!r} is an operation, not a workflow; use dispatch")
+        call = self.dispatcher.call(request, response.request_id, None, request.caller.principal or ANONYMOUS)
+        return RunHandle(response.run.id, self.executor, call.scope)
+
+    def _request(
+        self,
+        workflow: str | Callable[..., Any] | Workflow,
+        inputs: Mapping[str, Any] | None,
+        principal: Principal | None,
+        timeout: float | timedelta | None,
+    ) -> Request:
+        caller = INPROCESS
+        deadline: datetime | None = None
+        if timeout is not None:
+            deadline = self.clock.now() + (timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout))
+        parent = current_run.get()
+        if parent is not None:
+            caller = attrs.evolve(INPROCESS, principal=parent.call.principal)
+            inherited = parent.call.request.deadline
+            deadline = inherited if deadline is None or (inherited is not None and inherited < deadline) else deadline
+        if principal is not None:
+            caller = attrs.evolve(INPROCESS, principal=principal)
+        return Request(
+            operation=workflow if isinstance(workflow, str) else self._reference(workflow),
+            arguments=inputs or {},
+            caller=caller,
+            deadline=deadline,
+            trusted_files=True,
+        )
+
+    def _reference(self, workflow: Callable[..., Any] | Workflow) -> str:
+        place = workflow.place if isinstance(workflow, Workflow) else place_of(workflow)
+        entry = self.catalogue.at(place)
+        if entry is None:
+            raise WorkflowNotFoundError(f"{place} is not registered; app.register it first", name=place)
+        return entry.operation.reference

@@ -1,0 +1,328 @@
+"""
+Every contract that an adapter implements, and what the core gives to it.
+
+Reads, listings and removals by id take `scope` first and never return what is outside it; `now` comes last, and no store
+reads a clock. An absent record is `NotFoundError`. Changes of a record are compare-and-set on its `version`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
+from datetime import datetime
+from typing import Any, ClassVar, Protocol
+
+from nexus.exceptions import NexusError
+from nexus.models import Answers, Call, Caller, Event, Operation, Page, Principal, Question, Request, Response, RunRecord, Scope, Session
+
+__all__ = [
+    "Channel",
+    "Clock",
+    "Gateway",
+    "Guard",
+    "HttpFace",
+    "Interaction",
+    "RunStore",
+    "Runtime",
+    "Service",
+    "SessionStore",
+    "TimeoutScope",
+]
+
+
+class TimeoutScope(Protocol):
+    """A cancel scope that a clock opened."""
+
+    @property
+    def cancel_called(self) -> bool:
+        """Whether the time ran out, or somebody called `cancel`."""
+        ...
+
+    def cancel(self) -> None:
+        """Cancel what runs inside."""
+        ...
+
+
+class Clock(ABC):
+    """Time, and every wait of the core, so that a test can own both."""
+
+    @abstractmethod
+    def now(self) -> datetime:
+        """Return the time, aware, in UTC."""
+
+    @abstractmethod
+    def monotonic(self) -> float:
+        """Return seconds from an arbitrary point, never going back."""
+
+    @abstractmethod
+    async def sleep(self, seconds: float) -> None:
+        """Wait that long; a checkpoint also for zero."""
+
+    @abstractmethod
+    def timeout(self, seconds: float) -> AbstractContextManager[TimeoutScope]:
+        """Open a scope that is cancelled, without an exception of its own, after that many seconds."""
+
+
+class Service(ABC):  # noqa: B024 - a default start is the contract
+    """A part of the application that may have something to open and close."""
+
+    async def start(self, exit_stack: AsyncExitStack) -> None:  # noqa: B027 - nothing to open is the default
+        """
+        Open what is needed. What must be undone goes on *exit_stack*, which is left in the reverse order, also when a later part
+        fails to start. Default: nothing.
+        """
+
+
+class Interaction(ABC):
+    """How a run talks to its caller while it runs."""
+
+    answers: Answers = Answers.NEVER
+    """When this caller can answer a question; decides who carries the run, and is read once, before the first step."""
+
+    @abstractmethod
+    async def tell(self, event: Event) -> None:
+        """Take an event of the run: `run.progress`, `run.log`. Awaited by the step, so a slow caller holds it."""
+
+    @abstractmethod
+    async def ask(self, question: Question) -> Any:
+        """
+        Return the answer as a JSON value (text is good enough); only called when `answers` is NOW.
+
+        A wrong answer is asked for again, with `question.problem` set.
+
+        Raises:
+            CancelledError: The caller declined to answer.
+        """
+
+
+class Gateway(Protocol):
+    """What a channel is given. `nexus.Nexus` is one."""
+
+    @property
+    def title(self) -> str:
+        """The application's title."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """What the application is for, Markdown."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """The application's version."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The application's clock; a channel waits on no other."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether new requests are welcome: started, and not stopping."""
+        ...
+
+    def encode(self, value: Any) -> bytes:
+        """Return JSON (RFC 8259, UTF-8) of any value a workflow may return, or of a mapping or sequence that holds such values."""
+        ...
+
+    def to_builtins(self, value: Any) -> Any:
+        """Return the value as dict, list, str, int, float, bool and None, as its JSON would read."""
+        ...
+
+    async def dispatch(self, request: Request, interaction: Interaction | None = None) -> Response:
+        """
+        Carry out a request: the whole way, from guards to log line.
+
+        Never raises, except when its own task is cancelled; what goes wrong is `Response.error`.
+        """
+        ...
+
+    async def reject(self, caller: Caller, error: NexusError) -> Response:
+        """Answer a message that never became a request; guards of the caller's address still run, and it is logged."""
+        ...
+
+    def operations(self, principal: Principal | None = None, *, channel: str | None = None) -> Sequence[Operation]:
+        """Return what *principal* (None: anybody) may call on *channel* (None: any), sorted by name, newest version first."""
+        ...
+
+    def operation(self, reference: str) -> Operation | None:
+        """Return the operation of that `name` (newest version) or `name@version`, whoever may call it."""
+        ...
+
+
+class Channel(Service):
+    """
+    An adapter between one kind of caller and the gateway.
+
+    Constructed with `(gateway, config)`, *config* being the `NexusConfig`; started after everything else, stopped first.
+    """
+
+    name: ClassVar[str]
+
+
+class HttpFace(Protocol):
+    """What a channel also is if it answers HTTP requests on the application's one port."""
+
+    def matches(self, scope: Mapping[str, Any]) -> bool:
+        """Whether the path of this ASGI scope is this channel's."""
+        ...
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer it, as an ASGI application."""
+        ...
+
+
+class Guard(ABC):
+    """One check before the work."""
+
+    @abstractmethod
+    async def check(self, call: Call) -> None:
+        """
+        Pass, fill in the call, or raise a `NexusError`. Guards run in order; `call.operation` is None where the name is unknown.
+
+        An exception of another kind refuses the call too, as `internal`.
+        """
+
+
+class Runtime(Service):
+    """
+    Carries runs.
+
+    `work` is opaque here: the compiled plan and the checked arguments in the local runtime, a reference on an engine.
+    """
+
+    @abstractmethod
+    async def submit(self, run: RunRecord, work: Any) -> None:
+        """
+        Own the run, whose record is in the store, from now on.
+
+        Raises:
+            UnavailableError: The application is not started, or is stopping.
+        """
+
+    @abstractmethod
+    async def execute(self, run: RunRecord, work: Any, interaction: Interaction) -> RunRecord:
+        """
+        Carry the run until it ends, or waits for an answer, and return its record.
+
+        The record is in the store when this returns, under a higher `version` if it was there before. Until it has waited, the
+        run is cancelled when the caller of this is. An `Exception` of the workflow ends the run and is not raised here.
+        """
+
+    @abstractmethod
+    async def settled(self, run_id: str) -> RunRecord:
+        """
+        Wait until the run has ended or waits for an answer, and return its record.
+
+        Raises:
+            NotFoundError: This runtime carries no such run, and the store has no record of it.
+        """
+
+    @abstractmethod
+    async def resume(self, run_id: str, interaction: Interaction) -> None:
+        """Go on: its answers are in the store. Talk to this caller from now on."""
+
+    @abstractmethod
+    async def cancel(self, run_id: str) -> None:
+        """Cancel the run and wait until its clean-up is done. Nothing happens if it has ended."""
+
+
+class RunStore(Service):
+    """Keeps the records of runs."""
+
+    @abstractmethod
+    async def create(self, scope: Scope, run: RunRecord) -> RunRecord:
+        """
+        Keep a new record, and return it.
+
+        Raises:
+            ConflictError: There is a record of that id.
+            ResourceExhaustedError: The store is full of runs that have not ended.
+        """
+
+    @abstractmethod
+    async def get(self, scope: Scope, run_id: str) -> RunRecord:
+        """
+        Return the record.
+
+        Raises:
+            NotFoundError: There is none in this scope.
+        """
+
+    @abstractmethod
+    async def save(self, run: RunRecord, *, expected_version: int) -> RunRecord:
+        """
+        Replace the record, and return it with its new version, *expected_version* + 1.
+
+        Raises:
+            NotFoundError: There is no record of that id.
+            ConflictError: Its version is another.
+        """
+
+    @abstractmethod
+    async def list(self, scope: Scope, *, where: Mapping[str, str], after: str | None, limit: int) -> Page[RunRecord]:
+        """
+        Return records of the scope, newest first; of the anonymous, those of the scope's session only, and none without one.
+
+        Args:
+            where: `status`, `workflow` or both, compared for equality. Another key is `InvalidArgumentError`.
+            after: The cursor of the page before.
+            limit: At most this many.
+        """
+
+    @abstractmethod
+    async def prune(self, *, ended_before: datetime) -> int:
+        """Remove the records of runs that ended before, and return how many."""
+
+
+class SessionStore(Service):
+    """Keeps sessions, by the SHA-256 of their token."""
+
+    @abstractmethod
+    async def add(self, session: Session, *, token_hash: bytes) -> None:
+        """
+        Keep a new session.
+
+        Raises:
+            ConflictError: There is a session of that id or token.
+            ResourceExhaustedError: There are as many live sessions as the store may hold.
+        """
+
+    @abstractmethod
+    async def find(self, token_hash: bytes, *, now: datetime) -> Session:
+        """
+        Return the live session of that token.
+
+        Raises:
+            NotFoundError: There is none, or it has expired.
+        """
+
+    @abstractmethod
+    async def save(self, session: Session, *, expected_version: int) -> Session:
+        """
+        Replace the session, and return it with its new version, *expected_version* + 1.
+
+        Raises:
+            NotFoundError: There is no session of that id.
+            ConflictError: Its version is another.
+        """
+
+    @abstractmethod
+    async def remove(self, scope: Scope, session_id: str) -> None:
+        """
+        Remove the session; its token is good for nothing from now on.
+
+        Raises:
+            NotFoundError: There is none in this scope.
+        """
+
+    @abstractmethod
+    async def list(self, scope: Scope, *, now: datetime, after: str | None, limit: int) -> Page[Session]:
+        """Return live sessions of the scope, oldest first."""
+
+    @abstractmethod
+    async def prune(self, *, now: datetime) -> int:
+        """Remove the sessions that have expired, and return how many."""

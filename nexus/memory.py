@@ -1,0 +1,203 @@
+"""Stores in memory: bounded, gone with the process, and the fastest there are."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import attrs
+
+from nexus.abc import RunStore, SessionStore
+from nexus.exceptions import (
+    ArgumentProblem,
+    ConflictError,
+    InvalidArgumentError,
+    NotFoundError,
+    ResourceExhaustedError,
+)
+from nexus.models import ANONYMOUS, Page, RunRecord, Scope, Session
+
+__all__ = ["MemoryRunStore", "MemorySessionStore"]
+
+CURSOR = re.compile(r"(-?\d+\.\d{6})~(.+)")
+FILTERS = frozenset({"status", "workflow"})
+
+
+def _cursor(created_at: datetime, record_id: str) -> str:
+    return f"{created_at.timestamp():.6f}~{record_id}"
+
+
+def _position(cursor: str) -> tuple[float, str]:
+    parts = CURSOR.fullmatch(cursor)
+    if parts is not None:
+        return float(parts[1]), parts[2]
+    problem = ArgumentProblem("/after", "expected a cursor of an earlier page")
+    raise InvalidArgumentError("this is not a cursor; leave it out to start from the beginning", [problem])
+
+
+def _key(record: RunRecord | Session) -> tuple[float, str]:
+    return round(record.created_at.timestamp(), 6), record.id
+
+
+def _page(chosen: list[Any], limit: int) -> Page[Any]:
+    """Cut a listing of up to limit + 1 records, and say where the next page starts."""
+    if len(chosen) <= limit:
+        return Page(chosen)
+    last = chosen[limit - 1]
+    return Page(chosen[:limit], _cursor(last.created_at, last.id))
+
+
+@attrs.define(eq=False)
+class MemoryRunStore(RunStore):
+    """
+    Keep records of runs in memory.
+
+    Args:
+        max_runs: At most this many; the oldest that has ended makes room for a new one.
+    """
+
+    max_runs: int = 10_000
+    _runs: dict[str, RunRecord] = attrs.field(factory=dict, init=False)
+    _ended: dict[str, None] = attrs.field(factory=dict, init=False)
+
+    async def create(self, scope: Scope, run: RunRecord) -> RunRecord:  # noqa: ARG002 - the record says whose it is
+        """See `RunStore.create`."""
+        if run.id in self._runs:
+            raise ConflictError(f"there is a run {run.id} already")
+        if len(self._runs) >= self.max_runs:
+            self._make_room()
+        self._runs[run.id] = run
+        if run.ended:
+            self._ended[run.id] = None
+        return run
+
+    async def get(self, scope: Scope, run_id: str) -> RunRecord:
+        """See `RunStore.get`."""
+        run = self._runs.get(run_id)
+        if run is None or not scope.covers(tenant=run.tenant, principal=run.principal):
+            raise NotFoundError(f"there is no run {run_id}")
+        return run
+
+    async def save(self, run: RunRecord, *, expected_version: int) -> RunRecord:
+        """See `RunStore.save`."""
+        kept = self._runs.get(run.id)
+        if kept is None:
+            raise NotFoundError(f"there is no run {run.id}")
+        if kept.version != expected_version:
+            raise ConflictError(f"run {run.id} has changed: its version is {kept.version}, not {expected_version}")
+        saved = attrs.evolve(run, version=expected_version + 1)
+        self._runs[run.id] = saved
+        if saved.ended:
+            self._ended[run.id] = None
+        return saved
+
+    async def list(self, scope: Scope, *, where: Mapping[str, str], after: str | None, limit: int) -> Page[RunRecord]:
+        """See `RunStore.list`."""
+        unknown = sorted(where.keys() - FILTERS)
+        if unknown:
+            problems = [ArgumentProblem(f"/where/{name}", f"unknown filter; use {' or '.join(sorted(FILTERS))}") for name in unknown]
+            raise InvalidArgumentError(f"runs can't be filtered by {', '.join(unknown)}", problems)
+        before = None if after is None else _position(after)
+        chosen = (run for run in self._in_scope(scope) if all(getattr(run, name) == value for name, value in where.items()))
+        return _page(heapq.nlargest(limit + 1, (run for run in chosen if before is None or _key(run) < before), key=_key), limit)
+
+    async def prune(self, *, ended_before: datetime) -> int:
+        """See `RunStore.prune`."""
+        old = [run_id for run_id in self._ended if (self._runs[run_id].ended_at or ended_before) < ended_before]
+        for run_id in old:
+            self._forget(run_id)
+        return len(old)
+
+    def _in_scope(self, scope: Scope) -> Iterable[RunRecord]:
+        for run in self._runs.values():
+            if scope.covers(tenant=run.tenant, principal=run.principal) and (
+                scope.principal != ANONYMOUS.id or (scope.session is not None and run.session == scope.session)
+            ):
+                yield run
+
+    def _make_room(self) -> None:
+        if not self._ended:
+            raise ResourceExhaustedError(f"{self.max_runs} runs have not ended yet, and no more are kept; try again later")
+        self._forget(next(iter(self._ended)))
+
+    def _forget(self, run_id: str) -> None:
+        del self._ended[run_id]
+        del self._runs[run_id]
+
+
+@attrs.define(eq=False)
+class MemorySessionStore(SessionStore):
+    """
+    Keep sessions in memory.
+
+    Args:
+        max_sessions: At most this many live ones; another one is refused.
+    """
+
+    max_sessions: int = 100_000
+    _sessions: dict[str, Session] = attrs.field(factory=dict, init=False)
+    _by_token: dict[bytes, str] = attrs.field(factory=dict, init=False)
+    _tokens: dict[str, bytes] = attrs.field(factory=dict, init=False)
+
+    async def add(self, session: Session, *, token_hash: bytes) -> None:
+        """See `SessionStore.add`."""
+        if session.id in self._sessions or token_hash in self._by_token:
+            raise ConflictError("there is a session of that id or token already")
+        if len(self._sessions) >= self.max_sessions:
+            await self.prune(now=session.created_at)
+            if len(self._sessions) >= self.max_sessions:
+                raise ResourceExhaustedError(f"{self.max_sessions} sessions are open, and no more are kept; try again later")
+        self._sessions[session.id] = session
+        self._by_token[token_hash] = session.id
+        self._tokens[session.id] = token_hash
+
+    async def find(self, token_hash: bytes, *, now: datetime) -> Session:
+        """See `SessionStore.find`."""
+        session_id = self._by_token.get(token_hash)
+        if session_id is None or self._sessions[session_id].expires_at <= now:
+            raise NotFoundError("there is no live session of that token")
+        return self._sessions[session_id]
+
+    async def save(self, session: Session, *, expected_version: int) -> Session:
+        """See `SessionStore.save`."""
+        kept = self._sessions.get(session.id)
+        if kept is None:
+            raise NotFoundError(f"there is no session {session.id}")
+        if kept.version != expected_version:
+            raise ConflictError(f"session {session.id} has changed: its version is {kept.version}, not {expected_version}")
+        saved = attrs.evolve(session, version=expected_version + 1)
+        self._sessions[session.id] = saved
+        return saved
+
+    async def remove(self, scope: Scope, session_id: str) -> None:
+        """See `SessionStore.remove`."""
+        session = self._sessions.get(session_id)
+        if session is None or not self._covered(scope, session):
+            raise NotFoundError(f"there is no session {session_id}")
+        self._forget(session_id)
+
+    async def list(self, scope: Scope, *, now: datetime, after: str | None, limit: int) -> Page[Session]:
+        """See `SessionStore.list`."""
+        start = None if after is None else _position(after)
+        live = (s for s in self._sessions.values() if s.expires_at > now and self._covered(scope, s))
+        return _page(heapq.nsmallest(limit + 1, (s for s in live if start is None or _key(s) > start), key=_key), limit)
+
+    async def prune(self, *, now: datetime) -> int:
+        """See `SessionStore.prune`."""
+        expired = [session.id for session in self._sessions.values() if session.expires_at <= now]
+        for session_id in expired:
+            self._forget(session_id)
+        return len(expired)
+
+    def _covered(self, scope: Scope, session: Session) -> bool:
+        principal = session.principal
+        return scope.covers(tenant=principal.tenant_id, principal=principal.id) and (
+            scope.principal != ANONYMOUS.id or session.id == scope.session
+        )
+
+    def _forget(self, session_id: str) -> None:
+        del self._sessions[session_id]
+        del self._by_token[self._tokens.pop(session_id)]

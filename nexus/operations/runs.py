@@ -1,0 +1,60 @@
+"""`runs.get`, `runs.cancel`, `runs.answer`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nexus.abc import Interaction
+from nexus.catalogue import Outcome
+from nexus.models import Call, Hints, RunRecord
+from nexus.operations import BuiltIn
+from nexus.workflows.executor import Executor
+from nexus.workflows.signatures import Parameter
+
+__all__ = ["run_operations"]
+
+RUN_ID = Parameter(name="run_id", hint=str, description="The run's id.")
+
+
+def run_operations(executor: Executor) -> Sequence[BuiltIn]:
+    """Return the operations on runs."""
+
+    def shown(record: RunRecord) -> Outcome:
+        return record.view(), record
+
+    async def get(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
+        return shown(await executor.find(call.scope, arguments["run_id"]))
+
+    async def cancel(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
+        return shown(await executor.cancel(call.scope, arguments["run_id"]))
+
+    async def answer(call: Call, arguments: dict[str, Any], interaction: Interaction) -> Outcome:
+        return shown(
+            await executor.answer(call.scope, arguments["run_id"], arguments["question"], arguments["answer"], interaction)
+        )
+
+    return [
+        BuiltIn(
+            name="runs.get", summary="Show a run.", parameters=[RUN_ID], carry_out=get, result=dict[str, Any], hints=Hints(read_only=True)
+        ),
+        BuiltIn(
+            name="runs.cancel",
+            summary="Cancel a run, and show it once its clean-up is done.",
+            parameters=[RUN_ID],
+            carry_out=cancel,
+            result=dict[str, Any],
+            hints=Hints(destructive=True, idempotent=True),
+        ),
+        BuiltIn(
+            name="runs.answer",
+            summary="Answer a question of a waiting run, and show the run once it has ended or waits again.",
+            parameters=[
+                RUN_ID,
+                Parameter(name="answer", hint=Any, description="The answer, as the question's schema has it."),
+                Parameter(name="question", hint=str | None, default=None, description="Its name, where several are open."),
+            ],
+            carry_out=answer,
+            result=dict[str, Any],
+        ),
+    ]

@@ -1,0 +1,90 @@
+"""The wire to the MCP channel: the official client, connected in memory."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from types import ModuleType
+from typing import Any
+
+import attrs
+
+from nexus.exceptions import CancelledError
+from nexus.models import Question
+from nexus.testing.wires import Wire, adapter, error_of
+
+__all__ = ["McpWire"]
+
+
+@attrs.define(eq=False)
+class McpWire(Wire):
+    """Tools of a connection in the handshake era of the protocol, so that questions come while the call is open."""
+
+    _sdk: ModuleType = attrs.field(init=False)
+    _client: Any = attrs.field(init=False)
+
+    async def start(self, exit_stack: AsyncExitStack) -> None:
+        """See `Service.start`."""
+        server = adapter("mcp").server(self.recorder)
+        self.recorder.verified = self.principal
+        self._sdk = importlib.import_module("mcp")
+        asks = {} if self.script is None else {"elicitation_callback": self._elicited}
+        self._client = await exit_stack.enter_async_context(self._sdk.Client(server, mode="legacy", **asks))
+
+    async def execute(self, workflow: str, inputs: Mapping[str, Any]) -> Any:
+        """See `Wire.execute`."""
+        operation = self.operation(workflow)
+        tool = operation.name.replace(".", "_") if operation.newest else f"{operation.name}.v{operation.version}"
+        arguments = self.recorder.to_builtins(dict(inputs))
+        try:
+            result = await self._client.call_tool(tool, arguments, progress_callback=_hear)
+        except self._sdk.MCPError as error:
+            if not error.data:
+                raise
+            raise error_of(error.data) from error
+        if result.is_error:
+            raise error_of(result.structured_content)
+        output = result.structured_content
+        return output if _is_object(operation.output_schema) else output["result"]
+
+    async def call(self, operation: str, arguments: Mapping[str, Any]) -> Any:
+        """See `Wire.call`."""
+        return await self.execute(operation, arguments)
+
+    async def _elicited(self, _context: Any, params: Any) -> Any:
+        """Fill in a form by the script (`ElicitationFnT` of the SDK)."""
+        assert self.script is not None  # noqa: S101 - for the type checker: this is only given along where there is one
+        question = self._question_behind(params.message)
+        try:
+            answer = self.script.answer(question)
+        except CancelledError:
+            return self._sdk.types.ElicitResult(action="decline")
+        fields = params.requested_schema["properties"]
+        filled_in = answer if isinstance(answer, dict) else {next(iter(fields)): answer}
+        content = {name: _as_choice(value, fields.get(name, {})) for name, value in filled_in.items()}
+        return self._sdk.types.ElicitResult(action="accept", content=content)
+
+    def _question_behind(self, message: str) -> Question:
+        """Return the newest question whose text the form shows: MCP forms have no name."""
+        return next(
+            q for q in reversed(self.recorder.asked.values()) if message.partition("\n\n")[0] == q.text or message == q.text
+        )
+
+
+async def _hear(_progress: float, _total: float | None, _message: str | None) -> None:
+    """Take progress: what is heard is noted by the recorder, and nobody who doesn't listen is sent any."""
+
+
+def _is_object(schema: Mapping[str, Any]) -> bool:
+    definitions = schema.get("$defs", {})
+    while "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    return schema.get("type") == "object"
+
+
+def _as_choice(value: Any, field: Mapping[str, Any]) -> Any:
+    """Return the value as a form has it: its choices are text."""
+    if isinstance(value, list):
+        return [_as_choice(item, field.get("items", {})) for item in value]
+    return str(value) if "enum" in field and value is not None else value

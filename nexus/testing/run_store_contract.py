@@ -1,0 +1,282 @@
+"""The tests that every run store passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+import pytest
+
+from nexus.abc import RunStore
+from nexus.exceptions import ConflictError, InvalidArgumentError, NotFoundError, ResourceExhaustedError
+from nexus.models import ANONYMOUS, Page, Question, RunError, RunRecord, Scope
+from nexus.testing.contracts import ADA, ADA_ELSEWHERE, BOB, INSTANT, NOON, SECOND, StoreContract, anonymous, flat, rivals, walk
+
+__all__ = ["RunStoreContract"]
+
+NO_FILTER: Mapping[str, str] = {}
+
+
+def run_of(scope: Scope, run_id: str, *, created_at: datetime = NOON, **changes: Any) -> RunRecord:
+    """Return the record of a running run that belongs to the scope."""
+    record = RunRecord(
+        id=run_id,
+        workflow="process_data",
+        workflow_version="1",
+        status="running",
+        request_id=f"request-{run_id}",
+        channel="api",
+        principal=scope.principal or ANONYMOUS.id,
+        tenant=scope.tenant,
+        session=scope.session,
+        created_at=created_at,
+    )
+    return attrs.evolve(record, **changes)
+
+
+def ended(record: RunRecord, ended_at: datetime) -> RunRecord:
+    """Return the record as it is after it succeeded."""
+    return attrs.evolve(
+        record, status="succeeded", ended_at=ended_at, duration=(ended_at - record.created_at).total_seconds(), output=[1, 2]
+    )
+
+
+async def filled(store: RunStore, *records: RunRecord) -> RunStore:
+    """Keep the records, each for whom it belongs to."""
+    for record in records:
+        scope = Scope(tenant=record.tenant, principal=record.principal, session=record.session)
+        await store.create(scope, record)
+    return store
+
+
+async def listed(store: RunStore, scope: Scope, *, limit: int = 100, **where: str) -> list[str]:
+    """Return the ids of one long page."""
+    page = await store.list(scope, where=where, after=None, limit=limit)
+    return [run.id for run in page.items]
+
+
+class RunStoreContract(StoreContract[RunStore]):
+    """
+    What a `RunStore` promises. Subclass it as `Test…`, with `make_store`.
+
+    A bounded store overrides `make_small_store` too; without it the tests of its capacity are skipped.
+    """
+
+    def make_small_store(self, capacity: int) -> RunStore | None:  # noqa: ARG002 - for subclasses
+        """Return a new store that holds at most *capacity* runs, or None if it has no bound."""
+        return None
+
+    async def test_a_created_record_is_returned_and_kept_whole(self) -> None:
+        question = Question(name="rank.1", text="Keep it?", schema={"type": "boolean"}, step="rank", default=True)
+        steps = [("load", "succeeded", 0.0, 0.5, None), ("rank[0]", "failed", 0.5, 0.75, "the workflow failed")]
+        record = run_of(
+            ADA, "r1", status="waiting", questions={"rank.1": question}, answers={"load.1": [1, "a", None]}, steps=steps
+        )
+        async with self.opened() as store:
+            assert await store.create(ADA, record) == record
+            kept = await store.get(ADA, "r1")
+            assert kept == record
+            assert kept.steps == record.steps
+
+    async def test_a_second_record_of_an_id_is_a_conflict_whoever_brings_it(self) -> None:
+        async with self.opened() as store:
+            first = await store.create(ADA, run_of(ADA, "r1"))
+            for scope in (ADA, BOB):
+                with pytest.raises(ConflictError):
+                    await store.create(scope, run_of(scope, "r1", workflow="other"))
+            assert await store.get(ADA, "r1") == first
+
+    async def test_of_many_who_create_one_id_at_once_one_succeeds(self) -> None:
+        async with self.opened() as store:
+            won, lost = await rivals(lambda number: store.create(ADA, run_of(ADA, "r1", request_id=f"request-{number}")))
+            assert [await store.get(ADA, "r1")] == won
+            assert {type(error) for error in lost} == {ConflictError}
+
+    async def test_an_unknown_id_is_not_found(self) -> None:
+        async with self.opened() as store:
+            with pytest.raises(NotFoundError):
+                await store.get(Scope.ALL, "r1")
+
+    @pytest.mark.parametrize("stranger", [BOB, ADA_ELSEWHERE, Scope(tenant=None, principal="ada"), anonymous("s1")])
+    async def test_a_record_of_another_scope_is_not_found(self, stranger: Scope) -> None:
+        async with self.opened() as store:
+            await filled(store, run_of(ADA, "r1"))
+            with pytest.raises(NotFoundError):
+                await store.get(stranger, "r1")
+
+    async def test_the_application_gets_every_record(self) -> None:
+        async with self.opened() as store:
+            await filled(store, run_of(ADA, "r1"), run_of(anonymous("s1"), "r2"))
+            assert (await store.get(Scope.ALL, "r1")).principal == "ada"
+            assert (await store.get(Scope.ALL, "r2")).session == "s1"
+
+    async def test_an_anonymous_record_is_had_by_its_id_in_any_session(self) -> None:
+        async with self.opened() as store:
+            await filled(store, run_of(anonymous("s1"), "r1"))
+            assert (await store.get(anonymous("s2"), "r1")).id == "r1"
+            with pytest.raises(NotFoundError):
+                await store.get(ADA, "r1")
+
+    async def test_a_saved_record_has_the_next_version(self) -> None:
+        async with self.opened() as store:
+            first = await store.create(ADA, run_of(ADA, "r1"))
+            second = await store.save(ended(first, NOON + SECOND), expected_version=1)
+            assert (second.version, second.status, second.output) == (2, "succeeded", [1, 2])
+            assert await store.get(ADA, "r1") == second
+            third = await store.save(attrs.evolve(second, answers={"q": 1}), expected_version=2)
+            assert third.version == 3
+
+    async def test_the_version_of_what_is_saved_does_not_matter_only_the_expected_one(self) -> None:
+        async with self.opened() as store:
+            await store.create(ADA, run_of(ADA, "r1"))
+            saved = await store.save(run_of(ADA, "r1", version=17, status="waiting"), expected_version=1)
+            assert saved.version == 2
+
+    @pytest.mark.parametrize("expected_version", [0, 1, 3])
+    async def test_a_change_of_another_version_is_a_conflict_and_changes_nothing(self, expected_version: int) -> None:
+        async with self.opened() as store:
+            await store.create(ADA, run_of(ADA, "r1"))
+            kept = await store.save(run_of(ADA, "r1", status="waiting"), expected_version=1)
+            with pytest.raises(ConflictError):
+                await store.save(run_of(ADA, "r1", status="cancelled"), expected_version=expected_version)
+            assert await store.get(ADA, "r1") == kept
+
+    async def test_of_many_changes_at_once_one_succeeds(self) -> None:
+        async with self.opened() as store:
+            record = await store.create(ADA, run_of(ADA, "r1"))
+            won, lost = await rivals(lambda number: store.save(attrs.evolve(record, answers={"q": number}), expected_version=1))
+            assert [await store.get(ADA, "r1")] == won
+            assert {type(error) for error in lost} == {ConflictError}
+
+    async def test_what_was_never_created_cannot_be_saved(self) -> None:
+        async with self.opened() as store:
+            with pytest.raises(NotFoundError):
+                await store.save(run_of(ADA, "r1"), expected_version=1)
+
+    async def test_an_error_is_kept_by_code_message_and_details(self) -> None:
+        async with self.opened() as store:
+            failure = RunError(code="conflict", message="taken", details={"by": "bob", "seats": [1, 2]})
+            await store.create(ADA, run_of(ADA, "r1", status="failed", ended_at=NOON, error=failure))
+            assert (await store.get(ADA, "r1")).error == failure
+
+    async def test_a_listing_has_the_newest_first(self) -> None:
+        async with self.opened() as store:
+            await filled(store, *(run_of(ADA, f"r{age}", created_at=NOON - age * INSTANT) for age in (2, 0, 3, 1)))
+            assert await listed(store, ADA) == ["r0", "r1", "r2", "r3"]
+
+    async def test_a_listing_of_an_empty_store_is_empty(self) -> None:
+        async with self.opened() as store:
+            assert await store.list(Scope.ALL, where=NO_FILTER, after=None, limit=10) == Page([], None)
+
+    async def test_a_listing_is_of_its_scope_only(self) -> None:
+        async with self.opened() as store:
+            owners = {"r1": ADA, "r2": BOB, "r3": ADA_ELSEWHERE, "r4": anonymous("s1"), "r5": anonymous("s2")}
+            await filled(store, *(run_of(scope, run_id) for run_id, scope in owners.items()))
+            for run_id, scope in owners.items():
+                assert await listed(store, scope) == [run_id]
+            assert sorted(await listed(store, Scope.ALL)) == sorted(owners)
+
+    async def test_an_anonymous_caller_without_a_session_lists_nothing(self) -> None:
+        async with self.opened() as store:
+            await filled(store, run_of(anonymous("s1"), "r1"))
+            assert await listed(store, Scope(tenant=None, principal=ANONYMOUS.id)) == []
+
+    async def test_a_named_principal_lists_its_runs_of_every_session(self) -> None:
+        async with self.opened() as store:
+            await filled(store, run_of(ADA, "r1", session="s1"), run_of(ADA, "r2", session="s2", created_at=NOON - SECOND))
+            assert await listed(store, ADA) == ["r1", "r2"]
+
+    async def test_a_listing_can_be_filtered_by_status_and_workflow(self) -> None:
+        async with self.opened() as store:
+            records = [run_of(ADA, "r1"), run_of(ADA, "r2", workflow="other"), run_of(ADA, "r3", status="waiting")]
+            await filled(store, *records, run_of(BOB, "r4"))
+            assert sorted(await listed(store, ADA, status="running")) == ["r1", "r2"]
+            assert sorted(await listed(store, ADA, workflow="process_data")) == ["r1", "r3"]
+            assert await listed(store, ADA, workflow="process_data", status="running") == ["r1"]
+            assert await listed(store, ADA, workflow="nothing") == []
+
+    async def test_a_listing_follows_the_changes_of_a_record(self) -> None:
+        async with self.opened() as store:
+            record = await store.create(ADA, run_of(ADA, "r1"))
+            await store.save(ended(record, NOON), expected_version=1)
+            assert await listed(store, ADA, status="running") == []
+            assert await listed(store, ADA, status="succeeded") == ["r1"]
+
+    async def test_another_filter_is_refused(self) -> None:
+        async with self.opened() as store:
+            with pytest.raises(InvalidArgumentError):
+                await store.list(ADA, where={"colour": "red"}, after=None, limit=10)
+
+    @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7])
+    async def test_the_pages_together_are_the_listing(self, limit: int) -> None:
+        async with self.opened() as store:
+            await filled(
+                store, *(run_of(ADA, f"r{age}", created_at=NOON - age * SECOND) for age in range(6)), run_of(BOB, "theirs")
+            )
+            pages = await walk(lambda after: store.list(ADA, where=NO_FILTER, after=after, limit=limit))
+            assert flat(pages) == [f"r{age}" for age in range(6)]
+            assert max(len(page) for page in pages) <= limit
+
+    async def test_records_of_one_instant_are_listed_once_each(self) -> None:
+        async with self.opened() as store:
+            await filled(store, *(run_of(ADA, f"r{number}") for number in range(7)))
+            pages = await walk(lambda after: store.list(ADA, where=NO_FILTER, after=after, limit=2))
+            assert sorted(flat(pages)) == [f"r{number}" for number in range(7)]
+
+    async def test_new_records_do_not_shift_the_pages_behind_a_cursor(self) -> None:
+        async with self.opened() as store:
+            await filled(store, *(run_of(ADA, f"r{age}", created_at=NOON - age * SECOND) for age in range(4)))
+            first = await store.list(ADA, where=NO_FILTER, after=None, limit=2)
+            await filled(store, run_of(ADA, "new", created_at=NOON + SECOND))
+            second = await store.list(ADA, where=NO_FILTER, after=first.cursor, limit=2)
+            assert flat([first.items, second.items]) == ["r0", "r1", "r2", "r3"]
+
+    async def test_a_cursor_opens_nothing_outside_the_scope(self) -> None:
+        async with self.opened() as store:
+            await filled(store, *(run_of(ADA, f"r{age}", created_at=NOON - age * SECOND) for age in range(4)))
+            page = await store.list(ADA, where=NO_FILTER, after=None, limit=2)
+            assert (await store.list(BOB, where=NO_FILTER, after=page.cursor, limit=2)).items == []
+
+    async def test_pruning_removes_runs_that_ended_before_and_says_how_many(self) -> None:
+        async with self.opened() as store:
+            await filled(
+                store,
+                ended(run_of(ADA, "old"), NOON - INSTANT),
+                ended(run_of(BOB, "older"), NOON - timedelta(days=400)),
+                ended(run_of(ADA, "on the dot"), NOON),
+                run_of(ADA, "running", created_at=NOON - timedelta(days=400)),
+                run_of(ADA, "waiting", status="waiting", created_at=NOON - timedelta(days=400)),
+            )
+            assert await store.prune(ended_before=NOON) == 2
+            assert sorted(await listed(store, Scope.ALL)) == ["on the dot", "running", "waiting"]
+            with pytest.raises(NotFoundError):
+                await store.get(ADA, "old")
+            assert await store.prune(ended_before=NOON) == 0
+
+    async def test_a_run_that_ended_by_a_change_is_pruned_too(self) -> None:
+        async with self.opened() as store:
+            record = await store.create(ADA, run_of(ADA, "r1"))
+            await store.save(ended(record, NOON), expected_version=1)
+            assert await store.prune(ended_before=NOON + INSTANT) == 1
+            with pytest.raises(NotFoundError):
+                await store.save(record, expected_version=2)
+
+    async def test_a_full_store_makes_room_by_forgetting_a_run_that_ended(self) -> None:
+        async with self._small(2) as store:
+            await filled(store, ended(run_of(ADA, "r1"), NOON), run_of(ADA, "r2"), run_of(ADA, "r3"))
+            assert sorted(await listed(store, ADA)) == ["r2", "r3"]
+
+    async def test_a_store_full_of_runs_that_have_not_ended_refuses_another(self) -> None:
+        async with self._small(2) as store:
+            await filled(store, run_of(ADA, "r1"), run_of(ADA, "r2", status="waiting"))
+            with pytest.raises(ResourceExhaustedError):
+                await store.create(BOB, run_of(BOB, "r3"))
+            assert sorted(await listed(store, Scope.ALL)) == ["r1", "r2"]
+
+    def _small(self, capacity: int) -> Any:
+        store = self.make_small_store(capacity)
+        if store is None:
+            pytest.skip("make_small_store returns None: this store has no bound")
+        return self.opened(store)

@@ -1,0 +1,1 @@
+"""Workflows: their definition, their graph, their plan, and the runtime that carries them in this process."""

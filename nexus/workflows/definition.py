@@ -1,0 +1,363 @@
+"""What users write: workflows and groups of them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from types import ModuleType
+from typing import Any, Final, TypeVar, overload
+
+import attrs
+
+from nexus.exceptions import RegistrationError
+from nexus.models import Hints
+from nexus.workflows.graph import Graph, analyse
+from nexus.workflows.steps import NAME, StepDefinition, make_step, place_of
+
+__all__ = ["Group", "Workflow", "WorkflowOptions", "definition_of", "definitions_in", "workflow"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MARK: Final = "__nexus_workflow__"
+
+
+@attrs.frozen(kw_only=True)
+class WorkflowOptions:
+    """What is said of a workflow as a whole; see `Workflow`."""
+
+    name: str
+    version: str = "1"
+    output: str | None = None
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    channels: frozenset[str] | None = None
+    hints: Hints = attrs.field(factory=Hints)
+
+
+def make_options(
+    name: str,
+    *,
+    place: str,
+    version: str = "1",
+    output: str | None = None,
+    description: str = "",
+    tags: Sequence[str] = (),
+    channels: Sequence[str] | set[str] | frozenset[str] | None = None,
+    read_only: bool = False,
+    destructive: bool = False,
+    idempotent: bool = False,
+) -> WorkflowOptions:
+    """Check a workflow's options, each by itself."""
+    if not all(NAME.fullmatch(part) for part in name.split(".")):
+        raise RegistrationError(f"{place}: {name!r} can't be a name: use lower-case letters, digits and _, dots between, and give name=…")
+    if not VERSION.fullmatch(version):
+        raise RegistrationError(f"{place}: version={version!r}: use letters, digits, dots, - and _, like '2' or '1.10'")
+    if isinstance(tags, str) or isinstance(channels, str):
+        raise RegistrationError(f"{place}: tags= and channels= take several names: write [{(tags if isinstance(tags, str) else channels)!r}]")
+    return WorkflowOptions(
+        name=name,
+        version=version,
+        output=output,
+        description=description,
+        tags=tuple(tags),
+        channels=None if channels is None else frozenset(channels),
+        hints=Hints(read_only=read_only, destructive=destructive, idempotent=idempotent),
+    )
+
+
+class Workflow:
+    """
+    A named, versioned graph of typed steps, wired by names.
+
+    A step is called what it returns; a parameter that bears a step's name gets that step's result; every other parameter is an
+    input of the workflow. The graph is checked when the workflow is registered.
+
+    Args:
+        name: `[a-z][a-z0-9_]*`.
+        version: Several versions may be registered side by side; the newest is what `name` alone means.
+        output: The step whose result is the workflow's, where more than one has no follower.
+        description: Markdown; the first line is the summary.
+        tags: Shown in listings and OpenAPI.
+        channels: Names of the channels where it shows; None is everywhere.
+        read_only: It changes nothing.
+        destructive: What it changes may not come back.
+        idempotent: Twice does no more than once.
+
+    Raises:
+        RegistrationError: An option is wrong.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: str = "1",
+        output: str | None = None,
+        description: str = "",
+        tags: Sequence[str] = (),
+        channels: Sequence[str] | set[str] | frozenset[str] | None = None,
+        read_only: bool = False,
+        destructive: bool = False,
+        idempotent: bool = False,
+    ) -> None:
+        self.module = str(sys._getframe(1).f_globals.get("__name__", "?"))  # noqa: SLF001 - says where it was written
+        self.options = make_options(
+            name,
+            place=f"{self.module}:{name}",
+            version=version,
+            output=output,
+            description=description,
+            tags=tags,
+            channels=channels,
+            read_only=read_only,
+            destructive=destructive,
+            idempotent=idempotent,
+        )
+        self.steps: list[StepDefinition] = []
+
+    @property
+    def name(self) -> str:
+        """The workflow's name."""
+        return self.options.name
+
+    @property
+    def place(self) -> str:
+        """`module:name@version`."""
+        return f"{self.module}:{self.options.name}@{self.options.version}"
+
+    @overload
+    def step(self, function: F, /) -> F: ...
+    @overload
+    def step(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        each: str | Mapping[str, str] | None = None,
+        limit: int | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> Callable[[F], F]: ...
+    def step(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        each: str | Mapping[str, str] | None = None,
+        limit: int | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> Any:
+        """
+        Make a function a step, and return it unchanged.
+
+        `async def` runs on the event loop, `def` in a worker thread.
+
+        Args:
+            function: The function, where the decorator has no options.
+            name: The step's name, where it isn't the function's.
+            each: Fan-out: `{"rank": "ranking"}` calls the step once per item of the result of `ranking`, as parameter `rank`;
+                `"file"` once per item of the input `file`. The result is the list of results, in order.
+            limit: With `each`, at most this many at once; 16 if not given.
+            timeout: Seconds, or a timedelta, for one call; then the run fails with `deadline_exceeded`. A `def` step can't be
+                stopped: the time is seen when it next calls into its run, or returns.
+
+        Raises:
+            RegistrationError: An option is wrong, or there is a step of that name.
+        """
+        namespace = sys._getframe(1).f_locals  # noqa: SLF001 - hints may name what is local there
+
+        def add(function: F) -> F:
+            step = make_step(function, name=name, each=each, limit=limit, timeout=timeout, namespace=namespace)
+            if any(other.name == step.name for other in self.steps):
+                raise RegistrationError(f"{step.place}: workflow {self.name!r} has a step {step.name!r} already; give name=…")
+            self.steps.append(step)
+            return function
+
+        return add if function is None else add(function)
+
+    def mermaid(self) -> str:
+        """
+        Return the graph as a Mermaid flowchart.
+
+        Raises:
+            RegistrationError: The graph is wrong.
+        """
+        return self.graph().mermaid()
+
+    def graph(self) -> Graph:
+        """
+        Wire the steps, and check them.
+
+        Raises:
+            RegistrationError: The graph is wrong; the text names the place and the way out.
+        """
+        return analyse(self.steps, output=self.options.output, place=self.place)
+
+    def __repr__(self) -> str:
+        return f"<Workflow {self.options.name}@{self.options.version}, steps: {', '.join(s.name for s in self.steps) or 'none'}>"
+
+
+def function_workflow(
+    function: Callable[..., Any],
+    *,
+    name: str | None = None,
+    each: str | Mapping[str, str] | None = None,
+    limit: int | None = None,
+    timeout: float | timedelta | None = None,
+    namespace: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Workflow:
+    """Make the graph of one step that a plain function is."""
+    place = place_of(function)
+    step = make_step(function, name=None, each=each, limit=limit, timeout=timeout, namespace=namespace or {})
+    made = FunctionWorkflow.__new__(FunctionWorkflow)
+    made.module = place.partition(":")[0]
+    made.function_place = place
+    made.options = make_options(name or step.name, place=place, **options)
+    made.steps = [step]
+    return made
+
+
+class FunctionWorkflow(Workflow):
+    """The workflow that a plain function is."""
+
+    function_place: str
+
+    @property
+    def place(self) -> str:
+        """`module:qualname` of the function."""
+        return self.function_place
+
+
+def marked(function: F, options: Mapping[str, Any], namespace: Mapping[str, Any]) -> F:
+    """Note on the function what `@workflow` said of it; wrong options are told here, where they were written."""
+    made = function_workflow(function, namespace=namespace, **options)
+    setattr(function, MARK, made)
+    return function
+
+
+def definition_of(thing: Callable[..., Any] | Workflow) -> Workflow:
+    """Return the workflow that a function or a `Workflow` is."""
+    if isinstance(thing, Workflow):
+        return thing
+    made: Workflow | None = getattr(thing, MARK, None)
+    return made if made is not None else function_workflow(thing)
+
+
+@overload
+def workflow(function: F, /) -> F: ...
+@overload
+def workflow(
+    *,
+    name: str | None = None,
+    version: str = "1",
+    tags: Sequence[str] = (),
+    channels: Sequence[str] | set[str] | frozenset[str] | None = None,
+    read_only: bool = False,
+    destructive: bool = False,
+    idempotent: bool = False,
+    each: str | None = None,
+    limit: int | None = None,
+    timeout: float | timedelta | None = None,
+) -> Callable[[F], F]: ...
+def workflow(function: Any = None, /, **options: Any) -> Any:
+    """
+    Make a function a workflow of one step, without an application; `app.register(function | module)` takes it up.
+
+    The function is returned unchanged. Its options are those of `Workflow` and of `Workflow.step`; its docstring says what
+    the workflow and its inputs are for.
+
+    Raises:
+        RegistrationError: An option is wrong.
+    """
+    namespace = sys._getframe(1).f_locals  # noqa: SLF001 - hints may name what is local there
+    return (lambda f: marked(f, options, namespace)) if function is None else marked(function, options, namespace)
+
+
+class Group:
+    """
+    Workflows that belong together, as an APIRouter gathers routes.
+
+    Args:
+        prefix: Put before each name, with a dot: `sales` makes `report` `sales.report`. Empty for none.
+        tags: Added to those of each workflow.
+        channels: Where they show, unless a workflow says otherwise.
+    """
+
+    def __init__(
+        self, prefix: str = "", *, tags: Sequence[str] = (), channels: Sequence[str] | set[str] | frozenset[str] | None = None
+    ) -> None:
+        self.module = str(sys._getframe(1).f_globals.get("__name__", "?"))  # noqa: SLF001 - says where it was written
+        # Checks the three with the rules and the words that a workflow's own options have.
+        checked = make_options(prefix or "group", place=f"{self.module}:Group({prefix!r})", tags=tags, channels=channels)
+        self.prefix = prefix
+        self.tags = checked.tags
+        self.channels = checked.channels
+        self.members: list[Workflow | Group] = []
+
+    def workflow(self, function: Any = None, /, **options: Any) -> Any:
+        """Make a function a workflow of this group, and return it unchanged; options as for `nexus.workflow`."""
+        namespace = sys._getframe(1).f_locals  # noqa: SLF001 - hints may name what is local there
+
+        def add(function: F) -> F:
+            self.members.append(function_workflow(function, namespace=namespace, **options))
+            return function
+
+        return add if function is None else add(function)
+
+    def register(self, *what: Callable[..., Any] | Workflow | Group) -> None:
+        """Add functions, workflows or groups."""
+        self.members.extend(thing if isinstance(thing, Group) else definition_of(thing) for thing in what)
+
+    def definitions(self) -> Iterator[Workflow]:
+        """Yield every workflow with the group's prefix, tags and channels applied."""
+        for member in self.members:
+            for made in member.definitions() if isinstance(member, Group) else [member]:
+                yield self._applied(made)
+
+    def _applied(self, made: Workflow) -> Workflow:
+        applied = type(made).__new__(type(made))
+        applied.__dict__.update(made.__dict__)
+        applied.options = attrs.evolve(
+            made.options,
+            name=f"{self.prefix}.{made.options.name}" if self.prefix else made.options.name,
+            tags=tuple(dict.fromkeys((*self.tags, *made.options.tags))),
+            channels=self.channels if made.options.channels is None else made.options.channels,
+        )
+        return applied
+
+
+def definitions_in(thing: Any) -> Iterator[Workflow]:
+    """
+    Yield the workflows of what is registered: a function, a `Workflow`, a `Group`, or a module's own of all these.
+
+    Raises:
+        RegistrationError: It is none of these, or a module without any.
+    """
+    if isinstance(thing, Group):
+        yield from thing.definitions()
+    elif isinstance(thing, ModuleType):
+        yield from _in_module(thing)
+    elif isinstance(thing, Workflow) or (callable(thing) and not isinstance(thing, type)):
+        yield definition_of(thing)
+    else:
+        raise RegistrationError(f"{thing!r} can't be registered: give a function, a Workflow, a Group or a module")
+
+
+def _in_module(module: ModuleType) -> Iterator[Workflow]:
+    own = [
+        thing
+        for thing in dict.fromkeys(value for value in vars(module).values() if _is_definition(value))
+        if (thing.module if isinstance(thing, Workflow | Group) else thing.__module__) == module.__name__
+    ]
+    if not own:
+        raise RegistrationError(f"module {module.__name__!r} has no workflows of its own: mark functions with @nexus.workflow")
+    for thing in own:
+        yield from definitions_in(thing)
+
+
+def _is_definition(value: Any) -> bool:
+    return isinstance(value, Workflow | Group) or (callable(value) and not isinstance(value, type) and hasattr(value, MARK))

@@ -1,0 +1,399 @@
+"""
+What a value must be: one field per kind of type, for one value alone.
+
+A field checks (`take`), describes itself as JSON Schema (`schema`), and names a type with which msgspec checks the same at its
+own speed (`native`). Whatever msgspec takes there, `take` takes too, with the same result; `take` takes more (`2980.0` for an
+int, text where the caller is lenient) and finds every problem with its place.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final
+from uuid import UUID
+
+import attrs
+from msgspec import Meta, MsgspecError, convert
+
+from nexus.exceptions import ArgumentProblem
+from nexus.models import MISSING
+from nexus.workflows.fields_bounds import Bounds
+from nexus.workflows.files import FilesRoot
+from nexus.workflows.schema import Definitions
+from nexus.workflows.fields_text import shorten
+
+__all__ = ["ANY_KIND", "AnyField", "Check", "Choice", "Fast", "Field", "NullField", "PathField", "Scalar", "marker", "scalar", "token"]
+
+ANY_KIND: Final = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
+YES: Final = frozenset({"true", "yes", "y", "on", "1"})
+NO: Final = frozenset({"false", "no", "n", "off", "0"})
+
+
+class Check:
+    """
+    One check of some arguments: what is allowed, and every problem so far.
+
+    Args:
+        lenient: Values came as text: "3" is good enough for an int.
+        files: Where paths may lead; None: anywhere.
+    """
+
+    __slots__ = ("files", "lenient", "problems")
+
+    def __init__(self, *, lenient: bool = False, files: FilesRoot | None = None) -> None:
+        self.lenient = lenient
+        self.files = files
+        self.problems: list[ArgumentProblem] = []
+
+    def refuse(self, at: str, message: str) -> None:
+        """Note a problem at that JSON pointer."""
+        self.problems.append(ArgumentProblem(at, message))
+
+
+class Fast(Check):
+    """A check inside msgspec's, which only needs to know that something is wrong."""
+
+    __slots__ = ()
+
+    def refuse(self, at: str, message: str) -> None:
+        """Stop."""
+        raise ValueError(message)
+
+
+class Field(ABC):
+    """What a value must be."""
+
+    kinds: frozenset[str]
+    """The JSON types that it takes: null, boolean, integer, number, string, array, object."""
+
+    holds_paths: bool = False
+    """Whether a path may be somewhere in the value."""
+
+    hashable: bool = True
+
+    @property
+    @abstractmethod
+    def expected(self) -> str:
+        """The noun phrase of messages: `an integer <= 100`."""
+
+    @abstractmethod
+    def take(self, value: Any, at: str, check: Check) -> Any:
+        """Return the Python value, or tell *check* what is wrong, with the JSON pointer *at*."""
+
+    @abstractmethod
+    def schema(self, defs: Definitions) -> dict[str, Any]:
+        """Return the JSON Schema."""
+
+    def holds(self, value: Any) -> bool:
+        """Whether it is such a Python value already."""
+        return False
+
+    @cached_property
+    def native(self) -> Any:
+        """The type with which msgspec checks the same."""
+        return marker(self)
+
+    def wrong(self, value: Any, at: str, check: Check) -> None:
+        """Tell *check* what was expected and what came."""
+        check.refuse(at, f"expected {self.expected}, got {shorten(value)}")
+
+
+class Marker(type):
+    """The type of `native` where msgspec must ask the field; takes whatever the field made of the value."""
+
+    field: Field
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        """Say yes: the field has checked it."""
+        return True
+
+
+def marker(field: Field) -> Any:
+    """Return a type for which msgspec calls the hook, which asks the field."""
+    return Marker(type(field).__name__, (), {"field": field})
+
+
+class AnyField(Field):
+    """Any JSON value, as it is."""
+
+    expected = "a value"
+    kinds = ANY_KIND
+    native = Any
+
+    def take(self, value: Any, at: str, check: Check) -> Any:
+        """Return it as it is."""
+        return value
+
+    def schema(self, defs: Definitions) -> dict[str, Any]:
+        """Return the schema that takes all."""
+        return {}
+
+    def holds(self, value: Any) -> bool:
+        """Say yes."""
+        return True
+
+
+class NullField(Field):
+    """Null."""
+
+    expected = "null"
+    kinds = frozenset({"null"})
+    native = None
+
+    def take(self, value: Any, at: str, check: Check) -> Any:
+        """Return None."""
+        if value is None or (check.lenient and value in {"null", ""}):
+            return None
+        return self.wrong(value, at, check)
+
+    def schema(self, defs: Definitions) -> dict[str, Any]:
+        """Return the schema."""
+        return {"type": "null"}
+
+
+@attrs.define(eq=False, slots=False)
+class Scalar(Field):
+    """
+    A value that JSON writes as one string, number or boolean.
+
+    Attributes:
+        type: What msgspec makes of it.
+        words: The noun phrase, without bounds.
+        rendering: The JSON Schema, without bounds.
+    """
+
+    LARGEST: ClassVar[float] = sys.float_info.max
+
+    type: type[Any]
+    words: str
+    kinds: frozenset[str]
+    rendering: Mapping[str, Any]
+    bounds: Bounds = Bounds()
+
+    @property
+    def expected(self) -> str:
+        """The noun phrase with the bounds."""
+        return self.words + self.bounds.words(self.type)
+
+    def take(self, value: Any, at: str, check: Check) -> Any:
+        """Convert it, and hold it against the bounds."""
+        try:
+            result = convert(value, self.type)
+        except (MsgspecError, ValueError, OverflowError):
+            result = self._second_try(value, lenient=check.lenient)
+        if result is MISSING or not self._is_number(result) or not self.bounds.hold(result):
+            return self.wrong(value, at, check)
+        return result
+
+    def schema(self, defs: Definitions) -> dict[str, Any]:
+        """Return the schema."""
+        return {**self.rendering, **self.bounds.schema(self.type)}
+
+    def holds(self, value: Any) -> bool:
+        """Whether it is one already; a datetime is no date, and a bool no int."""
+        return isinstance(value, self.type) and not (self.type is date and isinstance(value, datetime))
+
+    @cached_property
+    def native(self) -> Any:
+        """The type, with its bounds as msgspec writes them; of a float also those that keep NaN and infinity out."""
+        if self.type is Decimal:
+            return marker(self)
+        meta = self.bounds.meta(self.type)
+        if meta is None:
+            return marker(self) if self.bounds.any else (self._finite() if self.type is float else self.type)
+        return Annotated[self._finite() if self.type is float else self.type, meta]
+
+    def _finite(self) -> Any:
+        # msgspec takes the bounds of the outermost annotation only where both name the same one.
+        bounds = self.bounds
+        low = {} if bounds.ge is not None or bounds.gt is not None else {"ge": -self.LARGEST}
+        high = {} if bounds.le is not None or bounds.lt is not None else {"le": self.LARGEST}
+        return Annotated[float, Meta(**low, **high)] if low or high else float
+
+    def _is_number(self, value: Any) -> bool:
+        if isinstance(value, float):
+            return math.isfinite(value)
+        return value.is_finite() if isinstance(value, Decimal) else True
+
+    def _second_try(self, value: Any, *, lenient: bool) -> Any:
+        if self.type is int and isinstance(value, float):
+            return int(value) if value.is_integer() else MISSING
+        if not lenient or not isinstance(value, str):
+            return MISSING
+        text = value.strip()
+        if self.type is bool:
+            return True if text.lower() in YES else (False if text.lower() in NO else MISSING)
+        try:
+            if self.type in (date, time, datetime):
+                return self.type.fromisoformat(text)
+            return convert(text, self.type, strict=False)
+        except (MsgspecError, ValueError, OverflowError):
+            return MISSING
+
+
+def _kinds(*kinds: str) -> frozenset[str]:
+    return frozenset(kinds)
+
+
+STRING: Final = _kinds("string")
+SCALARS: Final[Mapping[Any, tuple[str, frozenset[str], Mapping[str, Any]]]] = {
+    str: ("a string", STRING, {"type": "string"}),
+    bool: ("true or false", _kinds("boolean"), {"type": "boolean"}),
+    int: ("an integer", _kinds("integer"), {"type": "integer"}),
+    float: ("a number", _kinds("integer", "number"), {"type": "number"}),
+    bytes: ("base64 text", STRING, {"type": "string", "contentEncoding": "base64"}),
+    date: ("a date like '2026-11-23'", STRING, {"type": "string", "format": "date"}),
+    time: ("a time like '14:30:00'", STRING, {"type": "string", "format": "time"}),
+    datetime: ("a date and time like '2026-11-23T14:30:00Z'", STRING, {"type": "string", "format": "date-time"}),
+    timedelta: ("a duration like 'PT1H30M'", STRING, {"type": "string", "format": "duration"}),
+    UUID: ("a UUID", STRING, {"type": "string", "format": "uuid"}),
+    Decimal: ("a decimal number", _kinds("string", "integer", "number"), {"type": "string", "format": "decimal"}),
+}
+
+
+def scalar(type_: Any, bounds: Bounds) -> Scalar | None:
+    """Return the field of a scalar type, or None if it is not one."""
+    known = SCALARS.get(type_)
+    if known is None:
+        return None
+    words, kinds, rendering = known
+    return Scalar(type=type_, words=words, kinds=kinds, rendering=rendering, bounds=bounds)
+
+
+class PathField(Field):
+    """A path, kept below `files_root` where the check says so."""
+
+    expected = "a path"
+    kinds = STRING
+    holds_paths = True
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+
+    def take(self, value: Any, at: str, check: Check) -> Any:
+        """Return the path."""
+        if not isinstance(value, str | Path):
+            return self.wrong(value, at, check)
+        if check.files is not None:
+            try:
+                path = check.files.resolve(value)
+            except ValueError as error:
+                return check.refuse(at, f"{error}; got {shorten(value)}")
+        elif "\0" in str(value):
+            return check.refuse(at, f"a path can't have a NUL character in it; got {shorten(value)}")
+        else:
+            path = Path(value)
+        return path if self.bounds.hold(path) else self.wrong(value, at, check)
+
+    def schema(self, defs: Definitions) -> dict[str, Any]:
+        """Return the schema."""
+        return {"type": "string", "format": "path", **self.bounds.schema(Path)}
+
+    def holds(self, value: Any) -> bool:
+        """Whether it is a path already."""
+        return isinstance(value, Path)
+
+
+class Choice(Field):
+    """
+    One of some values: an Enum, a Literal.
+
+    Args:
+        choices: JSON value and Python value of each.
+        type_: The Enum, or None.
+        native: The type that msgspec understands, or None.
+    """
+
+    def __init__(self, choices: Sequence[tuple[Any, Any]], *, type_: type[Enum] | None = None, native: Any = None) -> None:
+        self.choices = choices
+        self.type = type_
+        self.by_value = {(type(shown), shown): value for shown, value in choices}
+        self.kinds = frozenset(_kind_of_choice(shown) for shown, _ in choices)
+        if native is not None:
+            self.native = native
+
+    @property
+    def expected(self) -> str:
+        """`one of 'red', 'green'`."""
+        most = 10
+        shown = ", ".join(shorten(shown) for shown, _ in self.choices[:most])
+        rest = f" or {len(self.choices) - most} others" if len(self.choices) > most else ""
+        return f"one of {shown}{rest}" if len(self.choices) > 1 else shown
+
+    def take(self, value: Any, at: str, check: Check) -> Any:
+        """Return the member or the literal."""
+        if self.holds(value):
+            return value
+        found = self._find(value)
+        if found is MISSING and check.lenient and isinstance(value, str):
+            found = self._find_text(value)
+        if found is MISSING and self.type is not None:
+            found = self._ask_enum(value)
+        return self.wrong(value, at, check) if found is MISSING else found
+
+    def schema(self, defs: Definitions) -> dict[str, Any]:
+        """Return the schema."""
+        values = [shown for shown, _ in self.choices]
+        kinds = sorted(self.kinds)
+        return {"type": kinds[0] if len(kinds) == 1 else kinds, "enum": values}
+
+    def holds(self, value: Any) -> bool:
+        """Whether it is a member already."""
+        return self.type is not None and isinstance(value, self.type)
+
+    def _find(self, value: Any) -> Any:
+        if isinstance(value, Enum):
+            found = next((python for _, python in self.choices if python is value), MISSING)
+            if found is not MISSING:
+                return found
+            value = value.value
+        if isinstance(value, float) and value.is_integer() and (float, value) not in self.by_value:
+            value = int(value)
+        try:
+            return self.by_value.get((type(value), value), MISSING)
+        except TypeError:  # a list or an object
+            return MISSING
+
+    def _find_text(self, text: str) -> Any:
+        text = text.strip()
+        for shown, value in self.choices:
+            if shown is True or shown is False:
+                if text.lower() in (YES if shown else NO):
+                    return value
+            elif text == ("null" if shown is None else str(shown)):
+                return value
+        return MISSING
+
+    def _ask_enum(self, value: Any) -> Any:
+        # An Enum may have a `_missing_` of its own.
+        if self.type is None or "_missing_" not in vars(self.type) or isinstance(value, list | dict):
+            return MISSING
+        try:
+            return self.type(value)
+        except ValueError:
+            return MISSING
+
+
+KINDS: Final = {type(None): "null", bool: "boolean", int: "integer", float: "number", str: "string"}
+
+
+def _kind_of_choice(value: Any) -> str:
+    return KINDS[type(value)]
+
+
+WORD: Final = re.compile(r"[~/]")
+ESCAPES: Final = {"~": "~0", "/": "~1"}
+
+
+def token(name: object) -> str:
+    """Return a name as the next part of a JSON pointer (RFC 6901)."""
+    return "/" + WORD.sub(lambda found: ESCAPES[found[0]], str(name))

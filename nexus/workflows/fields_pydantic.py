@@ -1,0 +1,114 @@
+"""What a value must be: models of pydantic, where the application has brought it. This module never imports it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nexus.exceptions import RegistrationError
+from nexus.workflows.fields import Check, Field, token
+from nexus.workflows.fields_nested import parsed
+from nexus.workflows.fields_text import shorten
+from nexus.workflows.schema import Definitions
+
+__all__ = ["ModelField", "dump_model", "is_model"]
+
+LOOKS_AT_FILES = frozenset({"file-path", "directory-path"})
+
+
+def is_model(type_: Any) -> bool:
+    """Whether it is a class of pydantic's models."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(type_, type) and issubclass(type_, pydantic.BaseModel)
+
+
+def dump_model(value: Any) -> Any:
+    """Return the model as JSON values."""
+    return value.model_dump(mode="json", by_alias=True)
+
+
+class ModelField(Field):
+    """
+    A model, which pydantic checks.
+
+    Raises:
+        RegistrationError: It holds a `FilePath` or `DirectoryPath`.
+    """
+
+    kinds = frozenset({"object"})
+    hashable = False
+    holds_paths = True
+
+    def __init__(self, type_: Any, place: str) -> None:
+        self.type = type_
+        self.name = type_.__name__
+        if _has_format(type_.model_json_schema(), LOOKS_AT_FILES):
+            raise RegistrationError(
+                f"{place}: {self.name} has a FilePath or DirectoryPath, which looks at the file system before the path is known "
+                f"to be below files_root; use pathlib.Path"
+            )
+
+    @property
+    def expected(self) -> str:
+        """The noun phrase with the names."""
+        return f"an object with {', '.join(field.alias or name for name, field in self.type.model_fields.items())}"
+
+    def take(self, value: Any, at: str, check: Check) -> Any:
+        """Let pydantic take it."""
+        entries = parsed(value, check, dict)
+        if not isinstance(entries, Mapping | self.type):
+            return self.wrong(value, at, check)
+        before = len(check.problems)
+        try:
+            model = self.type.model_validate(entries)
+        except ValueError as error:  # pydantic's ValidationError is one
+            for problem in error.errors(include_url=False):  # type: ignore[attr-defined]
+                where = "".join(token(part) for part in problem["loc"])
+                came = "" if problem["type"] == "missing" else f", got {shorten(problem['input'])}"
+                check.refuse(at + where, f"{problem['msg'][:1].lower()}{problem['msg'][1:]}{came}")
+            return None
+        if check.files is not None:
+            model = _held(model, at, check)
+        return None if len(check.problems) > before else model
+
+    def schema(self, defs: Definitions) -> dict[str, Any]:
+        """Return a reference to the definition."""
+        return defs.refer(self)
+
+    def definition(self, defs: Definitions) -> dict[str, Any]:
+        """Return pydantic's schema."""
+        mode = "serialization" if defs.side == "output" else "validation"
+        shown: dict[str, Any] = self.type.model_json_schema(mode=mode)
+        for name, schema in shown.pop("$defs", {}).items():
+            defs.adopt(name, schema)
+        return shown
+
+    def holds(self, value: Any) -> bool:
+        """Whether it is such a model already."""
+        return isinstance(value, self.type)
+
+
+def _held(value: Any, at: str, check: Check) -> Any:
+    """Return the value with every path in it held below the root."""
+    if isinstance(value, Path) and check.files is not None:
+        try:
+            return check.files.resolve(value)
+        except ValueError as error:
+            return check.refuse(at, f"{error}; got {shorten(str(value))}")
+    if isinstance(value, Mapping):
+        return {_held(key, at, check): _held(item, at + token(key), check) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        held = [_held(item, f"{at}/{i}", check) for i, item in enumerate(value)]
+        return type(value)(*held) if hasattr(value, "_fields") else type(value)(held)
+    if is_model(type(value)):
+        held_fields = {name: _held(item, at + token(name), check) for name, item in value}
+        return value.model_copy(update=held_fields)
+    return value
+
+
+def _has_format(part: Any, formats: frozenset[str]) -> bool:
+    if isinstance(part, dict):
+        return part.get("format") in formats or any(_has_format(value, formats) for value in part.values())
+    return isinstance(part, list) and any(_has_format(item, formats) for item in part)

@@ -1,0 +1,72 @@
+"""What the submitter of a run gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from nexus.exceptions import UnavailableError
+from nexus.models import RunRecord, Scope
+from nexus.workflows.executor import Executor, error_of
+from nexus.workflows.live import SILENT
+
+__all__ = ["RunHandle", "output_of"]
+
+
+@attrs.define(eq=False)
+class RunHandle:
+    """
+    What the submitter of a run gets.
+
+    Attributes:
+        id: The run's id.
+    """
+
+    id: str
+    _executor: Executor
+    _scope: Scope
+
+    async def status(self) -> RunRecord:
+        """Return the run's record as it is now."""
+        return await self._executor.find(self._scope, self.id)
+
+    async def result(self) -> Any:
+        """
+        Wait until the run has ended, and return its output.
+
+        Raises:
+            NexusError: Why it did not succeed.
+            UnavailableError: It waits for an answer; give it with `answer`.
+        """
+        record = await self._executor.runtime.settled(self.id)
+        return output_of(record)
+
+    async def answer(self, answer: Any, question: str | None = None) -> RunRecord:
+        """
+        Answer an open question of the run, and return its record once it has ended or waits again.
+
+        Args:
+            answer: A JSON value that fits the question's schema.
+            question: The question's name, where several are open.
+
+        Raises:
+            InvalidArgumentError: The answer is wrong; the run keeps waiting.
+            ConflictError: The run has ended, or the question was answered differently.
+        """
+        return await self._executor.answer(self._scope, self.id, question, answer, SILENT)
+
+    async def cancel(self) -> RunRecord:
+        """Cancel the run, and return its record once its clean-up is done."""
+        return await self._executor.cancel(self._scope, self.id)
+
+
+def output_of(record: RunRecord) -> Any:
+    """Return the output of a run that succeeded, or raise why there is none."""
+    error = error_of(record)
+    if error is not None:
+        raise error
+    if not record.ended:
+        open_ones = ", ".join(f"{name!r} ({question.text})" for name, question in record.questions.items())
+        raise UnavailableError(f"run {record.id} waits for an answer: {open_ones}", run_id=record.id)
+    return record.output

@@ -1,0 +1,134 @@
+"""A run while this process carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import anyio
+import attrs
+
+from nexus.abc import Clock, Interaction, TimeoutScope
+from nexus.exceptions import UnavailableError
+from nexus.models import Answers, Call, Event, Question, RunRecord, StepStatus
+from nexus.workflows.codecs import Codecs
+
+
+class Silent(Interaction):
+    """A caller that hears nothing and can answer nothing: the default in-process."""
+
+    answers = Answers.NEVER
+
+    async def tell(self, event: Event) -> None:
+        """Nobody listens."""
+
+    async def ask(self, question: Question) -> Any:
+        """Nobody answers."""
+        raise UnavailableError(f"nobody can answer here (asked: {question.text!r})")
+
+
+class Detached(Silent):
+    """Nobody is attached now; an answer may come later."""
+
+    answers = Answers.LATER
+
+
+SILENT = Silent()
+DETACHED = Detached()
+
+
+@attrs.define(eq=False)
+class OpenQuestion:
+    """A question that a step of this process waits on."""
+
+    question: Question
+    answered: anyio.Event = attrs.field(factory=anyio.Event)
+    answer: Any = None
+
+
+@attrs.define(eq=False, kw_only=True)
+class LiveRun:
+    """
+    What this process knows of a run that has not ended.
+
+    Attributes:
+        record: As it was last stored, or is going to be.
+        stored: Whether the store has the record.
+        carried: By the runtime, so that it may outlive the call that started it.
+        park: Makes the run wait for an answer that comes by a later call, and returns it.
+        steps: `(name, status, started, ended, error)` of each step that ended.
+        cancelled: Somebody cancelled it.
+        dropped: The application stops.
+        overdue: Its caller's deadline has passed.
+        has_waited: It has waited for an answer, and is nobody's connection's any more.
+    """
+
+    record: RunRecord
+    call: Call
+    interaction: Interaction
+    clock: Clock
+    codecs: Codecs
+    park: Callable[[LiveRun, Question], Awaitable[Any]]
+    started: float
+    stored: bool = False
+    carried: bool = False
+    scope: TimeoutScope | None = None
+    limiter: Callable[[], anyio.CapacityLimiter]
+    steps: list[tuple[str, StepStatus, float, float, str | None]] = attrs.field(factory=list)
+    questions: dict[str, OpenQuestion] = attrs.field(factory=dict)
+    asked: dict[str, int] = attrs.field(factory=dict)
+    cancelled: bool = False
+    dropped: bool = False
+    overdue: bool = False
+    has_waited: bool = False
+    told_at: float = 0.0
+    _changed: anyio.Event | None = attrs.field(default=None, init=False)
+
+    def notify(self) -> None:
+        """Wake up who waits until it has settled or ended."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    async def until_settled(self) -> RunRecord:
+        """Wait until it has ended or waits for an answer, and return the record."""
+        while not (self.record.ended or self.questions):
+            await self._change()
+        return self.record
+
+    async def until_ended(self) -> None:
+        """Wait until it has ended, its clean-up done."""
+        while not self.record.ended:
+            await self._change()
+
+    async def _change(self) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+    def question_name(self, step: str) -> str:
+        """Return `step.1`, `step.2` … for questions that were given no name."""
+        self.asked[step] = self.asked.get(step, 0) + 1
+        return f"{step}.{self.asked[step]}"
+
+    def cancel(self) -> None:
+        """Cancel its steps; who calls this has noted why."""
+        if self.scope is not None:
+            self.scope.cancel()
+
+    def event(self, type_: str, data: Mapping[str, Any]) -> Event:
+        """Make an event of this run."""
+        number = self.asked[""] = self.asked.get("", 0) + 1
+        record = self.record
+        return Event(
+            id=f"{record.id}-{number}",
+            type=type_,
+            data=data,
+            time=self.clock.now(),
+            run_id=record.id,
+            request_id=record.request_id,
+            source_channel=record.channel,
+            session_id=record.session,
+            tenant_id=record.tenant,
+            principal_id=record.principal,
+        )

@@ -1,0 +1,328 @@
+"""The runtime that carries runs in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from contextvars import ContextVar
+from typing import Any, Final
+
+import anyio
+import attrs
+from anyio.abc import TaskGroup
+from anyio.lowlevel import RunVar
+
+from nexus.abc import Clock, Interaction, Runtime, RunStore
+from nexus.exceptions import (
+    CancelledError,
+    ConflictError,
+    DeadlineExceededError,
+    NexusError,
+    UnavailableError,
+)
+from nexus.models import Answers, Call, Question, RunError, RunRecord, RunStatus, Scope
+from nexus.workflows.codecs import Codecs
+from nexus.workflows.execution import carry_out
+from nexus.workflows.live import DETACHED, LiveRun, OpenQuestion
+from nexus.workflows.plan import Plan
+
+__all__ = ["LocalRuntime", "Work", "current_run"]
+
+THREADS: Final = 40
+CLEAN_UP_S: Final = 5.0
+ATTEMPTS: Final = 20
+NOT_STARTED: Final = "the application is not started: use it inside `async with app:`, entered and left in one task"
+
+current_run: ContextVar[LiveRun | None] = ContextVar("nexus_current_run", default=None)
+"""The run in whose step this is."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Work:
+    """
+    What the local runtime is given to carry out.
+
+    Attributes:
+        inputs: The checked arguments; the run's own.
+        seconds: How long the caller waits.
+    """
+
+    plan: Plan
+    inputs: dict[str, Any]
+    call: Call
+    seconds: float | None = None
+
+
+@attrs.define(eq=False)
+class LocalRuntime(Runtime):
+    """
+    Carry runs as coroutines of this process.
+
+    A run is carried by its caller's task, unless it may outlive the call: then by a task of the one task group that is open
+    while the application is started.
+
+    Args:
+        grace: Seconds that runs are given to end when the application stops.
+        report: Told of each run that raised.
+    """
+
+    runs: RunStore
+    clock: Clock
+    codecs: Codecs
+    report: Callable[[RunRecord, BaseException], None]
+    grace: float = 10.0
+    _live: dict[str, LiveRun] = attrs.field(factory=dict, init=False)
+    _group: TaskGroup | None = attrs.field(default=None, init=False)
+    _stopping: bool = attrs.field(default=False, init=False)
+    _drained: anyio.Event | None = attrs.field(default=None, init=False)
+    _limiters: RunVar[anyio.CapacityLimiter] = attrs.field(factory=lambda: RunVar("nexus_threads"), init=False)
+
+    async def start(self, exit_stack: AsyncExitStack) -> None:
+        """Open the task group that carries runs; stopping gives them a grace period, then cancels them."""
+        exit_stack.callback(self._stopped)
+        self._group = await exit_stack.enter_async_context(anyio.create_task_group())
+        exit_stack.push_async_callback(self._drain)
+
+    async def submit(self, run: RunRecord, work: Work) -> None:
+        """See `Runtime.submit`."""
+        self._carry(run, work, DETACHED)
+
+    async def execute(self, run: RunRecord, work: Work, interaction: Interaction) -> RunRecord:
+        """See `Runtime.execute`."""
+        if work.plan.takes_run and interaction.answers is Answers.LATER:
+            return await self._execute_carried(run, work, interaction)
+        return await self._run(self._begin(run, work, interaction), work, work.seconds)
+
+    async def settled(self, run_id: str) -> RunRecord:
+        """See `Runtime.settled`."""
+        live = self._live.get(run_id)
+        return await self.runs.get(Scope.ALL, run_id) if live is None else await live.until_settled()
+
+    async def resume(self, run_id: str, interaction: Interaction) -> None:
+        """See `Runtime.resume`."""
+        live = self._live.get(run_id)
+        if live is None:
+            raise UnavailableError(f"run {run_id} is not carried by this process any more")
+        live.record = await self.runs.get(Scope.ALL, run_id)
+        live.interaction = interaction
+        for name in [name for name in live.questions if name not in live.record.questions]:
+            waiting = live.questions.pop(name)
+            waiting.answer = live.record.answers[name]
+            waiting.answered.set()
+
+    async def cancel(self, run_id: str) -> None:
+        """See `Runtime.cancel`."""
+        live = self._live.get(run_id)
+        if live is not None:
+            live.cancelled = True
+            live.cancel()
+            await live.until_ended()
+
+    def _begin(self, run: RunRecord, work: Work, interaction: Interaction) -> LiveRun:
+        if self._stopping:
+            raise UnavailableError("the application is stopping; try again later")
+        clock = self.clock
+        live = self._live[run.id] = LiveRun(
+            record=run,
+            call=work.call,
+            interaction=interaction,
+            clock=clock,
+            codecs=self.codecs,
+            park=self._park,
+            limiter=self._limiter,
+            started=clock.monotonic(),
+        )
+        return live
+
+    def _carry(self, run: RunRecord, work: Work, interaction: Interaction) -> LiveRun:
+        if self._group is None:
+            raise UnavailableError(NOT_STARTED)
+        live = self._begin(run, work, interaction)
+        live.stored = live.carried = True
+        self._group.start_soon(self._carried, live, work, name=f"run {run.id}")
+        return live
+
+    async def _carried(self, live: LiveRun, work: Work) -> None:
+        try:
+            if live.record.status == "pending":
+                await self._change(live, lambda record: attrs.evolve(record, status="running"))
+            await self._run(live, work, None)
+        except Exception as error:  # noqa: BLE001 - ends this run, never the group that carries the others
+            self.report(live.record, error)
+
+    async def _execute_carried(self, run: RunRecord, work: Work, interaction: Interaction) -> RunRecord:
+        if self._group is None:
+            raise UnavailableError(NOT_STARTED)
+        live = self._carry(await self.runs.create(work.call.scope, run), work, interaction)
+        try:
+            with anyio.CancelScope() if work.seconds is None else self.clock.timeout(work.seconds):
+                return await live.until_settled()
+            live.overdue = True
+            live.cancel()
+            return await live.until_settled()
+        finally:
+            live.interaction = DETACHED
+            if not live.record.ended and not live.has_waited:
+                live.cancelled = not live.overdue
+                with anyio.move_on_after(CLEAN_UP_S, shield=True):
+                    live.cancel()
+                    await live.until_ended()
+
+    async def _run(self, live: LiveRun, work: Work, seconds: float | None) -> RunRecord:
+        token = current_run.set(live)
+        status: RunStatus = "cancelled"
+        output: Any = None
+        error: BaseException | None = None
+        try:
+            with anyio.CancelScope() if seconds is None else self.clock.timeout(seconds) as scope:
+                live.scope = scope
+                if live.cancelled or live.dropped or live.overdue:
+                    scope.cancel()
+                try:
+                    output = await carry_out(live, work.plan, work.inputs)
+                    status = "succeeded"
+                except Exception as raised:  # noqa: BLE001 - ends the run; its record says so
+                    error = raised
+        except BaseException:
+            # The caller's task is cancelled: its record still has to say so.
+            with anyio.move_on_after(CLEAN_UP_S, shield=True):
+                await self._end(live, status, None, CancelledError("its caller went away"))
+            raise
+        finally:
+            current_run.reset(token)
+        if status != "succeeded":
+            error = _why(live, seconds) if error is None else error
+            status = "cancelled" if isinstance(error, CancelledError) else "failed"
+        return await self._end(live, status, output, error)
+
+    async def _end(self, live: LiveRun, status: RunStatus, output: Any, error: BaseException | None) -> RunRecord:
+        record = live.record
+        failure = None if error is None else _failure(error)
+        ended = RunRecord(
+            id=record.id,
+            workflow=record.workflow,
+            workflow_version=record.workflow_version,
+            status=status,
+            request_id=record.request_id,
+            channel=record.channel,
+            principal=record.principal,
+            tenant=record.tenant,
+            session=record.session,
+            created_at=record.created_at,
+            version=record.version,
+            ended_at=self.clock.now(),
+            duration=self.clock.monotonic() - live.started,
+            answers=record.answers,
+            output=output,
+            error=failure,
+            steps=live.steps,
+        )
+        try:
+            if live.stored:
+                await self._change(live, lambda latest: attrs.evolve(ended, answers=latest.answers))
+            else:
+                live.record = await self.runs.create(live.call.scope, ended)
+        except BaseException:
+            live.record = ended
+            raise
+        finally:
+            del self._live[record.id]
+            if failure is not None and error is not None:
+                live.record = attrs.evolve(live.record, error=attrs.evolve(failure, exception=error))
+                if failure.code in {"failed", "internal"}:
+                    self.report(live.record, error)
+            self._notify(live)
+        return live.record
+
+    async def _park(self, live: LiveRun, question: Question) -> Any:
+        name = question.name
+        if name in live.questions:
+            raise ValueError(f"a question named {name!r} is open already; give each its own name=")
+        await self._change(
+            live,
+            lambda record: attrs.evolve(
+                record,
+                status="waiting",
+                questions={**record.questions, name: question},
+                answers={other: answer for other, answer in record.answers.items() if other != name},
+            ),
+        )
+        waiting = live.questions[name] = OpenQuestion(question)
+        live.has_waited = True
+        self._notify(live)
+        try:
+            await waiting.answered.wait()
+        finally:
+            if live.questions.pop(name, None) is not None:
+                with anyio.move_on_after(CLEAN_UP_S, shield=True):
+                    await self._change(live, lambda record: _without(record, name))
+        return waiting.answer
+
+    async def _change(self, live: LiveRun, change: Callable[[RunRecord], RunRecord]) -> None:
+        """Change the stored record; an answer may have come between, which must not be lost."""
+        for _ in range(ATTEMPTS):
+            try:
+                live.record = await self.runs.save(change(live.record), expected_version=live.record.version)
+            except ConflictError:
+                live.record = await self.runs.get(Scope.ALL, live.record.id)
+            else:
+                return
+        raise ConflictError(f"the record of run {live.record.id} changes faster than this process can follow")
+
+    def _notify(self, live: LiveRun) -> None:
+        live.notify()
+        if self._drained is not None and self._is_drained():
+            self._drained.set()
+
+    def _is_drained(self) -> bool:
+        """Nothing runs, or only waits for answers that could not be taken any more."""
+        return all(live.questions for live in self._live.values())
+
+    async def _drain(self) -> None:
+        self._stopping = True
+        try:
+            # Real time, on purpose: a test's clock that nobody moves must not keep the application from stopping.
+            if not self._is_drained():
+                self._drained = anyio.Event()
+                with anyio.move_on_after(self.grace):
+                    await self._drained.wait()
+        finally:
+            dropped = list(self._live.values())
+            for live in dropped:
+                live.dropped = True
+                live.cancel()
+        with anyio.move_on_after(CLEAN_UP_S):
+            for live in dropped:
+                await live.until_ended()
+
+    def _stopped(self) -> None:
+        self._group = None
+        self._stopping = False
+        self._drained = None
+
+    def _limiter(self) -> anyio.CapacityLimiter:
+        limiter = self._limiters.get(None)
+        if limiter is None:
+            limiter = anyio.CapacityLimiter(THREADS)
+            self._limiters.set(limiter)
+        return limiter
+
+
+def _without(record: RunRecord, name: str) -> RunRecord:
+    questions = {other: question for other, question in record.questions.items() if other != name}
+    return attrs.evolve(record, questions=questions, status="waiting" if questions else "running")
+
+
+def _why(live: LiveRun, seconds: float | None) -> NexusError:
+    """Say why the run's scope was cancelled."""
+    if live.cancelled:
+        return CancelledError("the run was cancelled")
+    if live.dropped:
+        return UnavailableError("the application stopped before the run ended")
+    return DeadlineExceededError("the run took longer than its caller waits" + ("" if seconds is None else f" ({seconds:g} s)"))
+
+
+def _failure(error: BaseException) -> RunError:
+    if isinstance(error, NexusError):
+        return RunError(code=error.code, message=error.message, details=error.details)
+    return RunError(code="failed", message=f"{type(error).__name__}: {error}")

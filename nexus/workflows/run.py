@@ -1,0 +1,277 @@
+"""The handle of its run that a step gets."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, TypeVar, overload
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import attrs
+
+from nexus.exceptions import InvalidArgumentError, UnavailableError
+from nexus.models import MISSING, Answers, Principal, Question, Session, Tenant
+from nexus.workflows.answers import answer_schema, check_answer, to_python
+from nexus.workflows.live import SILENT, LiveRun
+
+__all__ = ["BlockingRun", "BlockingRunLog", "Run", "RunLog"]
+
+T = TypeVar("T")
+Level = Literal["debug", "info", "warning", "error"]
+
+BREATH = 0.02
+ATTEMPTS = 3
+
+
+@attrs.define(eq=False)
+class RunLog:
+    """Tells the caller, while the run goes on, what it may want to know."""
+
+    _run: Run
+
+    async def debug(self, message: str, /, **fields: Any) -> None:
+        """Tell a detail."""
+        await self._run._log("debug", message, fields)  # noqa: SLF001 - one thing in two classes
+
+    async def info(self, message: str, /, **fields: Any) -> None:
+        """Tell how it goes."""
+        await self._run._log("info", message, fields)  # noqa: SLF001
+
+    async def warning(self, message: str, /, **fields: Any) -> None:
+        """Tell what looks wrong."""
+        await self._run._log("warning", message, fields)  # noqa: SLF001
+
+    async def error(self, message: str, /, **fields: Any) -> None:
+        """Tell what is wrong, though the run goes on."""
+        await self._run._log("error", message, fields)  # noqa: SLF001
+
+
+@attrs.define(eq=False)
+class Run:
+    """
+    Given to an `async def` step that has a parameter of this type, whatever its name.
+
+    A `def` step takes `BlockingRun`, which has the same methods without `await`.
+    """
+
+    _live: LiveRun
+    _step: str
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self._live.record.id
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request that started it, under which the log knows it."""
+        return self._live.record.request_id
+
+    @property
+    def workflow(self) -> str:
+        """The workflow's name."""
+        return self._live.record.workflow
+
+    @property
+    def channel(self) -> str:
+        """The channel of the caller who started it."""
+        return self._live.record.channel
+
+    @property
+    def principal(self) -> Principal:
+        """Who started it."""
+        return self._live.call.principal
+
+    @property
+    def session(self) -> Session:
+        """The session of who started it."""
+        return self._live.call.session
+
+    @property
+    def tenant(self) -> Tenant | None:
+        """The tenant of who started it."""
+        return self._live.call.tenant
+
+    @property
+    def log(self) -> RunLog:
+        """`await run.log.info("read", rows=3)`: tells the caller while the run goes on."""
+        return RunLog(self)
+
+    async def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """
+        Tell the caller how far it is: a bar in a terminal, a notification on MCP.
+
+        Args:
+            done: How much is done, in any unit.
+            total: How much there is, in the same unit, where that is known.
+            message: What is being done.
+        """
+        await self._tell("run.progress", {"done": done, "total": total, "message": message, "step": self._step})
+
+    @overload
+    async def ask(self, text: str, answer: type[T], /, *, name: str | None = None) -> T: ...
+    @overload
+    async def ask(self, text: str, answer: type[T], /, *, default: T, name: str | None = None) -> T: ...
+    @overload
+    async def ask(self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None) -> Any: ...
+    async def ask(self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None) -> Any:
+        """
+        Ask the caller, and return the answer.
+
+        A terminal prompts; over REST the run waits until somebody posts the answer; where nobody can answer, the default is
+        taken.
+
+        Args:
+            text: The question, for a person.
+            answer: The answer's type: a scalar, an enum or `Literal`, a list of enums, or a flat class of those.
+            default: Proposed to whoever answers, and taken where nobody can.
+            name: By which answers name the question; `step.1`, `step.2` … if not given.
+
+        Raises:
+            UnavailableError: Nobody can answer, and there is no default.
+            CancelledError: The caller declined.
+            TypeError: The answer's type is none of those.
+        """
+        live = self._live
+        question = Question(
+            name=name or live.question_name(self._step),
+            text=text,
+            schema=answer_schema(answer),
+            step=self._step,
+            default=default if default is MISSING else live.codecs.to_builtins(default),
+        )
+        if live.carried:
+            given = await live.park(live, question)
+        elif live.interaction.answers is Answers.NOW:
+            given = await self._ask_now(question)
+        elif default is MISSING:
+            raise UnavailableError(f"nobody can answer here; give `default=` (asked: {text!r})", question=question.name)
+        else:
+            return default
+        return to_python(answer, given, live.codecs)
+
+    async def _ask_now(self, question: Question) -> Any:
+        for _ in range(ATTEMPTS):
+            given = await self._live.interaction.ask(question)
+            try:
+                return check_answer(question.schema, given)
+            except InvalidArgumentError as error:
+                wrong = error
+                question = attrs.evolve(question, problem="; ".join(p.message for p in error.problems))
+        raise wrong
+
+    async def _log(self, level: Level, message: str, fields: Mapping[str, Any]) -> None:
+        shown = self._live.codecs.to_builtins(dict(fields))
+        await self._tell("run.log", {"level": level, "message": message, "fields": shown, "step": self._step})
+
+    async def _tell(self, type_: str, data: Mapping[str, Any]) -> None:
+        live = self._live
+        if live.interaction is not SILENT:
+            await live.interaction.tell(live.event(type_, data))
+        # A step that does nothing but tell would never let go of the event loop, nor see that it was cancelled.
+        now = live.clock.monotonic()
+        if now - live.told_at >= BREATH:
+            await anyio.lowlevel.checkpoint()
+            live.told_at = live.clock.monotonic()
+
+
+@attrs.define(eq=False)
+class BlockingRunLog:
+    """`RunLog` without `await`."""
+
+    _run: Run
+
+    def debug(self, message: str, /, **fields: Any) -> None:
+        """Tell a detail."""
+        _from_thread(self._run._log, "debug", message, fields)  # noqa: SLF001 - one thing in two classes
+
+    def info(self, message: str, /, **fields: Any) -> None:
+        """Tell how it goes."""
+        _from_thread(self._run._log, "info", message, fields)  # noqa: SLF001
+
+    def warning(self, message: str, /, **fields: Any) -> None:
+        """Tell what looks wrong."""
+        _from_thread(self._run._log, "warning", message, fields)  # noqa: SLF001
+
+    def error(self, message: str, /, **fields: Any) -> None:
+        """Tell what is wrong, though the run goes on."""
+        _from_thread(self._run._log, "error", message, fields)  # noqa: SLF001
+
+
+@attrs.define(eq=False)
+class BlockingRun:
+    """
+    Given to a `def` step that has a parameter of this type: `Run` without `await`, for the worker thread that it runs in.
+
+    A thread can't be stopped from outside: a cancelled run is noticed when the step next calls a method of this, or returns.
+    """
+
+    _run: Run
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self._run.id
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request that started it, under which the log knows it."""
+        return self._run.request_id
+
+    @property
+    def workflow(self) -> str:
+        """The workflow's name."""
+        return self._run.workflow
+
+    @property
+    def channel(self) -> str:
+        """The channel of the caller who started it."""
+        return self._run.channel
+
+    @property
+    def principal(self) -> Principal:
+        """Who started it."""
+        return self._run.principal
+
+    @property
+    def session(self) -> Session:
+        """The session of who started it."""
+        return self._run.session
+
+    @property
+    def tenant(self) -> Tenant | None:
+        """The tenant of who started it."""
+        return self._run.tenant
+
+    @property
+    def log(self) -> BlockingRunLog:
+        """`run.log.info("read", rows=3)`: tells the caller while the run goes on."""
+        return BlockingRunLog(self._run)
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """See `Run.progress`."""
+        _from_thread(self._run.progress, done, total, message)
+
+    @overload
+    def ask(self, text: str, answer: type[T], /, *, name: str | None = None) -> T: ...
+    @overload
+    def ask(self, text: str, answer: type[T], /, *, default: T, name: str | None = None) -> T: ...
+    @overload
+    def ask(self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None) -> Any: ...
+    def ask(self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None) -> Any:
+        """See `Run.ask`."""
+
+        async def ask() -> Any:
+            return await self._run.ask(text, answer, default=default, name=name)
+
+        return _from_thread(ask)
+
+    def check_cancelled(self) -> None:
+        """Raise the event loop's cancellation here if the run was cancelled; call it in long loops, and let it pass."""
+        anyio.from_thread.check_cancelled()
+
+
+def _from_thread(call: Callable[..., Awaitable[T]], *args: Any) -> T:
+    anyio.from_thread.check_cancelled()
+    return anyio.from_thread.run(call, *args)

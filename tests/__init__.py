@@ -1,0 +1,1 @@
+"""The tests: one behaviour each, on asyncio and trio where something waits."""

@@ -1,0 +1,154 @@
+"""The contract suites fail for a store that breaks a promise, and only when they are asked to run."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+BROKEN_STORES = """
+import attrs
+from nexus.exceptions import ConflictError, NotFoundError
+from nexus.memory import MemoryRunStore, MemorySessionStore
+from nexus.models import Page, Scope
+from nexus.testing import RunStoreContract, SessionStoreContract
+
+import anyio.lowlevel
+import pytest
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+class LeakyRuns(MemoryRunStore):
+    async def get(self, scope, run_id):
+        return await super().get(Scope.ALL, run_id)
+
+class CarelessRuns(MemoryRunStore):
+    async def save(self, run, *, expected_version):
+        kept = await self.get(Scope.ALL, run.id)
+        return await super().save(run, expected_version=kept.version)
+
+class RacyRuns(MemoryRunStore):
+    async def save(self, run, *, expected_version):
+        kept = await self.get(Scope.ALL, run.id)
+        if kept.version != expected_version:
+            raise ConflictError("changed")
+        await anyio.lowlevel.checkpoint()
+        self._runs[run.id] = attrs.evolve(run, version=expected_version + 1)
+        return self._runs[run.id]
+
+class OverwritingRuns(MemoryRunStore):
+    async def create(self, scope, run):
+        self._runs.pop(run.id, None)
+        return await super().create(scope, run)
+
+class CountingPagesRuns(MemoryRunStore):
+    async def list(self, scope, *, where, after, limit):
+        whole = (await super().list(scope, where=where, after=None, limit=1000)).items
+        start = int(after or 0)
+        return Page(whole[start:start + limit], str(start + limit) if start + limit < len(whole) else None)
+
+class OpenSessionRuns(MemoryRunStore):
+    def _in_scope(self, scope):
+        return (run for run in self._runs.values() if scope.covers(tenant=run.tenant, principal=run.principal))
+
+class EagerPruningRuns(MemoryRunStore):
+    async def prune(self, *, ended_before):
+        return await super().prune(ended_before=ended_before.replace(year=ended_before.year + 1))
+
+class UndeadSessions(MemorySessionStore):
+    async def find(self, token_hash, *, now):
+        return self._sessions[self._by_token[token_hash]] if token_hash in self._by_token else await super().find(token_hash, now=now)
+
+class UnforgettingSessions(MemorySessionStore):
+    async def remove(self, scope, session_id):
+        token = self._tokens.get(session_id)
+        session = self._sessions.get(session_id)
+        await super().remove(scope, session_id)
+        await self.add(session, token_hash=token)
+
+class GenerousSessions(MemorySessionStore):
+    async def remove(self, scope, session_id):
+        await super().remove(Scope.ALL, session_id)
+
+class CarelessSessions(MemorySessionStore):
+    async def save(self, session, *, expected_version):
+        kept = self._sessions.get(session.id)
+        if kept is None:
+            raise NotFoundError("none")
+        return await super().save(session, expected_version=kept.version)
+
+class ListingTheDeadSessions(MemorySessionStore):
+    async def list(self, scope, *, now, after, limit):
+        return await super().list(scope, now=now.replace(year=now.year - 1), after=after, limit=limit)
+
+def suite(contract, store):
+    return type(f"Test{store.__name__}", (contract,), {"make_store": lambda self: store()})
+
+for store in [LeakyRuns, CarelessRuns, RacyRuns, OverwritingRuns, CountingPagesRuns, OpenSessionRuns, EagerPruningRuns]:
+    globals()[f"Test{store.__name__}"] = suite(RunStoreContract, store)
+for store in [UndeadSessions, UnforgettingSessions, GenerousSessions, CarelessSessions, ListingTheDeadSessions]:
+    globals()[f"Test{store.__name__}"] = suite(SessionStoreContract, store)
+"""
+
+NOTICED_BY = {
+    "LeakyRuns": "test_a_record_of_another_scope_is_not_found",
+    "CarelessRuns": "test_a_change_of_another_version_is_a_conflict_and_changes_nothing",
+    "RacyRuns": "test_of_many_changes_at_once_one_succeeds",
+    "OverwritingRuns": "test_a_second_record_of_an_id_is_a_conflict_whoever_brings_it",
+    "CountingPagesRuns": "test_new_records_do_not_shift_the_pages_behind_a_cursor",
+    "OpenSessionRuns": "test_a_listing_is_of_its_scope_only",
+    "EagerPruningRuns": "test_pruning_removes_runs_that_ended_before_and_says_how_many",
+    "UndeadSessions": "test_a_session_is_live_until_just_before_it_expires",
+    "UnforgettingSessions": "test_the_token_of_a_removed_session_is_good_for_nothing",
+    "GenerousSessions": "test_a_session_of_another_scope_cannot_be_removed",
+    "CarelessSessions": "test_a_change_of_another_version_is_a_conflict_and_changes_nothing",
+    "ListingTheDeadSessions": "test_a_listing_is_of_live_sessions",
+}
+
+OUR_PLUGIN = ("-p", "no:asyncio", "-p", "no:nexus", "-p", "nexus.testing.pytest_plugin", "-p", "no:cacheprovider")
+
+
+@pytest.mark.slow
+def test_each_broken_promise_is_noticed(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(BROKEN_STORES)
+    lines = pytester.runpytest_subprocess(*OUR_PLUGIN, "-rf", "--tb=no", "-q").outlines
+    failed = {tuple(line.split(" ")[1].split("[")[0].split("::")[1:]) for line in lines if line.startswith("FAILED")}
+    assert {(f"Test{store}", test) for store, test in NOTICED_BY.items()} - failed == set()
+
+
+@pytest.mark.slow
+def test_a_suite_that_is_only_imported_is_not_run(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("from nexus.testing import RunStoreContract, SessionStoreContract\ndef test_nothing(): pass")
+    pytester.runpytest_subprocess(*OUR_PLUGIN).assert_outcomes(passed=1)
+
+
+@pytest.mark.slow
+def test_a_failure_of_a_suite_shows_the_values(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(BROKEN_STORES)
+    result = pytester.runpytest_subprocess(*OUR_PLUGIN, "-k", "TestListingTheDeadSessions and live")
+    result.stdout.fnmatch_lines(["E*AssertionError: assert *'short'*== *'long'*"])
+
+
+@pytest.mark.slow
+def test_a_store_without_a_bound_skips_the_tests_of_its_capacity(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from nexus.memory import MemoryRunStore, MemorySessionStore
+        from nexus.testing import RunStoreContract, SessionStoreContract
+
+        class TestRuns(RunStoreContract):
+            def make_store(self):
+                return MemoryRunStore()
+
+        class TestSessions(SessionStoreContract):
+            def make_store(self):
+                return MemorySessionStore()
+        """
+    )
+    result = pytester.runpytest_subprocess(*OUR_PLUGIN, "-k", "full", "-rs")
+    result.assert_outcomes(skipped=8)
+    result.stdout.fnmatch_lines(["SKIPPED*make_small_store returns None: this store has no bound"])
