@@ -11,7 +11,7 @@ import anyio
 import attrs
 
 from nexus.abc import Clock, Guard, Interaction
-from nexus.catalogue import Catalogue, Entry, nearest
+from nexus.catalogue import Catalogue, Entry, Outcome, nearest
 from nexus.exceptions import (
     CancelledError,
     InternalError,
@@ -19,9 +19,8 @@ from nexus.exceptions import (
     UnavailableError,
     WorkflowNotFoundError,
 )
-from nexus.models import ANONYMOUS, APPLICATION, Call, Caller, Operation, Principal, Request, Response, RunRecord, Tenant
+from nexus.models import ANONYMOUS, APPLICATION, Call, Caller, Operation, Principal, Request, Response, Tenant
 from nexus.sessions import Sessions
-from nexus.workflows.executor import error_of
 from nexus.workflows.files import FilesRoot
 from nexus.workflows.live import SILENT
 
@@ -57,19 +56,17 @@ class Dispatcher:
         started = clock.monotonic()
         request_id = request.id or f"{random.getrandbits(96):024x}"  # noqa: S311 - a name, not a secret
         try:
-            data, run = await self._carry_out(request, request_id, interaction or SILENT)
-            response = Response(request_id=request_id, data=data, run=run)
-            if run is not None and run.error is not None:
-                response = Response(request_id=request_id, error=error_of(run), run=run)
-        except NexusError as error:
-            response = Response(request_id=request_id, error=error)
+            data, run, error = await self._carry_out(request, request_id, interaction or SILENT)
+            response = Response(request_id=request_id, data=data, run=run, error=error)
+        except NexusError as refusal:
+            response = Response(request_id=request_id, error=refusal)
         except anyio.get_cancelled_exc_class():
             gone = Response(request_id=request_id, error=CancelledError("the caller went away"))
             self.log_request(request, gone, clock.monotonic() - started)
             raise
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not take the channel with it; it is logged
+        except Exception as cause:  # noqa: BLE001 - a fault of ours must not take the channel with it; it is logged
             fault = InternalError(f"an internal error; the log has the reason, under request id {request_id}")
-            fault.__cause__ = error
+            fault.__cause__ = cause
             response = Response(request_id=request_id, error=fault)
         self.log_request(request, response, clock.monotonic() - started)
         return response
@@ -87,7 +84,7 @@ class Dispatcher:
         self.log_request(request, response, 0.0)
         return response
 
-    async def _carry_out(self, request: Request, request_id: str, interaction: Interaction) -> tuple[Any, RunRecord | None]:
+    async def _carry_out(self, request: Request, request_id: str, interaction: Interaction) -> Outcome:
         caller = request.caller
         if self.timeout is not None and request.deadline is None and caller.principal is not APPLICATION:
             request = attrs.evolve(request, deadline=self.clock.now() + self.timeout)

@@ -98,7 +98,7 @@ class Nexus:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         """Stop: no new runs, a grace period for those in flight, then everything in reverse order."""
         if self._stack is None:
             raise UnavailableError("the application is not started")
@@ -109,7 +109,8 @@ class Nexus:
             )
         self.dispatcher.stopping = True
         try:
-            return await self._stack.__aexit__(kind, error, traceback)
+            # An error of the block is none of the parts': told of it, a task group would wrap it in an ExceptionGroup.
+            await self._stack.aclose()
         finally:
             self._stack = self._task = None
             self.dispatcher.stopping = False

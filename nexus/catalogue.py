@@ -9,11 +9,11 @@ from typing import Any
 import attrs
 
 from nexus.abc import Interaction
-from nexus.exceptions import RegistrationError
+from nexus.exceptions import NexusError, RegistrationError
 from nexus.models import Call, Operation, RunRecord
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.definition import FunctionWorkflow, Workflow
-from nexus.workflows.executor import Executor
+from nexus.workflows.executor import Executor, error_of
 from nexus.workflows.plan import compile_plan
 from nexus.workflows.signatures import Signature, describe
 
@@ -21,8 +21,8 @@ __all__ = ["Catalogue", "Entry", "Outcome", "nearest", "workflow_entry"]
 
 PARTS = re.compile(r"(\d+)|([^\d.]+)")
 
-Outcome = tuple[Any, RunRecord | None]
-"""What carrying out gives: the output, and the run's record where the operation was a workflow."""
+Outcome = tuple[Any, RunRecord | None, NexusError | None]
+"""What carrying out gives: the output, the run's record where there is one, and why that run did not succeed."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -158,7 +158,7 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor) -> 
 
     async def carry_out(call: Call, inputs: dict[str, Any], interaction: Interaction) -> Outcome:
         run = await executor.run(call, operation, plan, inputs, interaction)
-        return run.output, run
+        return run.output, run, error_of(run)
 
     return Entry(operation=operation, signature=plan.signature, carry_out=carry_out)
 

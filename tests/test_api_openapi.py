@@ -157,7 +157,9 @@ async def test_real_responses_are_as_the_document_says() -> None:
     async with app, client_of(app) as client:
         document = (await client.get("/openapi.json")).json()
         inputs = {"inputs": {"start": {"name": "Ulm"}, "trip": {"stops": [{"name": "Bonn", "twin": {"name": "Oxford"}}]}}}
-        schema = document["paths"]["/api/workflows/travel.plan/execute"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        schema = document["paths"]["/api/workflows/travel.plan/execute"]["post"]["requestBody"]["content"]["application/json"][
+            "schema"
+        ]
         jsonschema.Draft202012Validator({**schema, "components": document["components"]}).validate(inputs)
         plan, ask = "/api/workflows/travel.plan/execute", "/api/workflows/ask/execute"
         check(document, plan, "post", await client.post(plan, json=inputs))
@@ -237,7 +239,12 @@ def test_definitions_that_differ_only_in_what_they_refer_to_are_different() -> N
 def test_a_definition_may_refer_to_itself_and_be_named_in_any_way() -> None:
     components = Components({"Taken": {}})
     schema = {
-        "anyOf": [{"$ref": "#/$defs/Tree%5Bint%5D"}, {"$ref": "#/$defs/a~1b/items"}, {"$ref": "#/$defs/Taken"}, {"$ref": "other.json"}],
+        "anyOf": [
+            {"$ref": "#/$defs/Tree%5Bint%5D"},
+            {"$ref": "#/$defs/a~1b/items"},
+            {"$ref": "#/$defs/Taken"},
+            {"$ref": "other.json"},
+        ],
         "$defs": {"Tree[int]": {"items": {"$ref": "#/$defs/Tree%5Bint%5D"}}, "a/b": {"items": {}}, "Taken": {}, "[]": True},
     }
     taken = components.take(schema)

@@ -156,7 +156,7 @@ def test_a_request_id_is_taken_over_if_it_can_do_no_harm(value: str, taken: str 
         (["wait=10"], False),
     ],
 )
-def test_a_caller_may_prefer_not_to_wait(values: list[str], detach: bool) -> None:  # noqa: FBT001 - expected value
+def test_a_caller_may_prefer_not_to_wait(values: list[str], detach: bool) -> None:
     assert head(*(("Prefer", value) for value in values)).detach is detach
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from nexus.clock import SystemClock
@@ -126,7 +127,7 @@ async def test_without_a_start_nothing_is_watched_and_work_is_done() -> None:
     left.set()
 
     async def work() -> str:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         return "done"
 
     assert await Watch(SystemClock()).carry(receive, work()) == "done"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import NormalizedName, canonicalize_name
 
 import nexus
 
@@ -102,7 +103,7 @@ def test_every_package_says_that_it_is_typed(package: str) -> None:
     assert (Path(spec.origin).parent / "py.typed").is_file()
 
 
-def imported_libraries(package: str) -> set[str]:
+def imported_libraries(package: str) -> set[NormalizedName]:
     """Return the distributions that the modules of a package import at their top or inside."""
     names: set[str] = set()
     for file in (REPOSITORY / package).rglob("*.py"):
@@ -112,15 +113,16 @@ def imported_libraries(package: str) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.partition(".")[0])
     distributions = importlib.metadata.packages_distributions()
-    return {distributions[name][0] for name in names - sys.stdlib_module_names if name in distributions} - {"nexus-channels"}
+    outside = names - sys.stdlib_module_names - {"nexus", *ADAPTERS}
+    return {canonicalize_name(distributions[name][0]) for name in outside}
 
 
-def declared(extra: str | None) -> set[str]:
+def declared(extra: str | None) -> set[NormalizedName]:
     """Return the libraries of an extra, or, of None, those of an installation without any."""
     requirements = map(Requirement, importlib.metadata.requires("nexus-channels") or ())
     mine = {"extra": extra or ""}
     return {
-        requirement.name
+        canonicalize_name(requirement.name)
         for requirement in requirements
         if requirement.name != "nexus-channels"
         and (requirement.marker is None) == (extra is None)
@@ -131,7 +133,7 @@ def declared(extra: str | None) -> set[str]:
 @pytest.mark.checkout
 def test_the_core_imports_what_it_declares_and_declares_what_it_imports() -> None:
     # pytest where there is pytest: the plugin and the suites of the contracts; pydantic where a workflow uses its models.
-    assert {name.lower() for name in imported_libraries("nexus")} - {"pytest", "pydantic"} == declared(None)
+    assert imported_libraries("nexus") - {"pytest", "pydantic"} == declared(None)
 
 
 @pytest.mark.checkout

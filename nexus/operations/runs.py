@@ -9,7 +9,7 @@ from nexus.abc import Interaction
 from nexus.catalogue import Outcome
 from nexus.models import Call, Hints, RunRecord
 from nexus.operations import BuiltIn
-from nexus.workflows.executor import Executor
+from nexus.workflows.executor import Executor, error_of
 from nexus.workflows.signatures import Parameter
 
 __all__ = ["run_operations"]
@@ -21,7 +21,7 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
     """Return the operations on runs."""
 
     def shown(record: RunRecord) -> Outcome:
-        return record.view(), record
+        return record.view(), record, None
 
     async def get(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
         return shown(await executor.find(call.scope, arguments["run_id"]))
@@ -30,9 +30,8 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
         return shown(await executor.cancel(call.scope, arguments["run_id"]))
 
     async def answer(call: Call, arguments: dict[str, Any], interaction: Interaction) -> Outcome:
-        return shown(
-            await executor.answer(call.scope, arguments["run_id"], arguments["question"], arguments["answer"], interaction)
-        )
+        record = await executor.answer(call.scope, arguments["run_id"], arguments["question"], arguments["answer"], interaction)
+        return record.view(), record, error_of(record)
 
     return [
         BuiltIn(

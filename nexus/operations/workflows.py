@@ -36,18 +36,18 @@ def workflow_operations(
         raise not_found(call, wanted)
 
     async def listing(call: Call, _arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
-        return [operation.view() for operation in _workflows(visible(call))], None
+        return [operation.view() for operation in _workflows(visible(call))], None, None
 
     async def get(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
         found = find(call, arguments)
-        return {**found.view(), "input_schema": found.input_schema, "output_schema": found.output_schema}, None
+        return {**found.view(), "input_schema": found.input_schema, "output_schema": found.output_schema}, None, None
 
     async def schema(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
         found = find(call, arguments)
-        return {"input": found.input_schema, "output": found.output_schema}, None
+        return {"input": found.input_schema, "output": found.output_schema}, None, None
 
     async def graph(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
-        return find(call, arguments).graph, None
+        return find(call, arguments).graph, None, None
 
     def built_in(name: str, summary: str, carry_out: Any, result: Any = dict[str, Any], parameters: Sequence[Parameter] = (WORKFLOW,)) -> BuiltIn:
         return BuiltIn(

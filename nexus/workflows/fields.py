@@ -269,6 +269,20 @@ def scalar(type_: Any, bounds: Bounds) -> Scalar | None:
     return Scalar(type=type_, words=words, kinds=kinds, rendering=rendering, bounds=bounds)
 
 
+def held(value: str | Path, check: Check) -> Path:
+    """
+    Return the path, below the root where the check says so.
+
+    Raises:
+        ValueError: It is not there, or no path at all.
+    """
+    if check.files is not None:
+        return check.files.resolve(value)
+    if "\0" in str(value):
+        raise ValueError("a path can't have a NUL character in it")
+    return Path(value)
+
+
 class PathField(Field):
     """A path, kept below `files_root` where the check says so."""
 
@@ -278,21 +292,17 @@ class PathField(Field):
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
+        self.bounded = bounds.any
 
     def take(self, value: Any, at: str, check: Check) -> Any:
         """Return the path."""
-        if not isinstance(value, str | Path):
+        if type(value) is not str and not isinstance(value, (str, Path)):  # noqa: UP038 - a union is made anew at each call
             return self.wrong(value, at, check)
-        if check.files is not None:
-            try:
-                path = check.files.resolve(value)
-            except ValueError as error:
-                return check.refuse(at, f"{error}; got {shorten(value)}")
-        elif "\0" in str(value):
-            return check.refuse(at, f"a path can't have a NUL character in it; got {shorten(value)}")
-        else:
-            path = Path(value)
-        return path if self.bounds.hold(path) else self.wrong(value, at, check)
+        try:
+            path = held(value, check)
+        except ValueError as error:
+            return check.refuse(at, f"{error}; got {shorten(str(value))}")
+        return self.wrong(value, at, check) if self.bounded and not self.bounds.hold(path) else path
 
     def schema(self, defs: Definitions) -> dict[str, Any]:
         """Return the schema."""

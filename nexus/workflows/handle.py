@@ -44,7 +44,7 @@ class RunHandle:
 
     async def answer(self, answer: Any, question: str | None = None) -> RunRecord:
         """
-        Answer an open question of the run, and return its record once it has ended or waits again.
+        Wait until the run asks, answer, and return its record once it has ended or waits again.
 
         Args:
             answer: A JSON value that fits the question's schema.
@@ -54,6 +54,7 @@ class RunHandle:
             InvalidArgumentError: The answer is wrong; the run keeps waiting.
             ConflictError: The run has ended, or the question was answered differently.
         """
+        await self._executor.runtime.settled(self.id)
         return await self._executor.answer(self._scope, self.id, question, answer, SILENT)
 
     async def cancel(self) -> RunRecord:

@@ -1,0 +1,534 @@
+"""The `nexus` script, as a shell runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import nexus
+import nexus_click
+from nexus.models import Principal
+from nexus_click._program import run_program
+from nexus_click._target import load_target
+
+DESK = """
+import logging
+import signal
+
+import anyio
+import nexus
+
+app = nexus.create_nexus(title="Desk")
+print("loaded")
+
+
+@app.workflow
+async def double(n: int) -> int:
+    \"\"\"Double a number.\"\"\"
+    print("doubling")
+    return 2 * n
+
+
+@app.workflow
+async def interrupted(signum: int = signal.SIGINT) -> None:
+    signal.raise_signal(signum)
+    try:
+        await anyio.sleep(60)
+    finally:
+        print("cleaned up")
+
+
+@app.workflow
+def broken() -> None:
+    raise ValueError("the reason")
+
+
+@app.workflow(version="2")
+def double_all(numbers: list[int]) -> list[int]:
+    return [2 * n for n in numbers]
+
+
+@app.workflow(version="1")
+def double_all(n: int) -> list[int]:
+    return [2 * n]
+
+
+other = nexus.create_nexus(title="Other")
+
+
+def make() -> nexus.Nexus:
+    return other
+
+
+def fail() -> None:
+    raise RuntimeError("can't be made")
+
+
+class Namespace:
+    inner = other
+    number = 3
+"""
+
+
+@pytest.fixture(autouse=True)
+def _imports_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name.startswith(("desk", "helper")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "desk.py").write_text(DESK, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, name: str, source: str) -> str:
+    path = folder / name
+    path.write_text(textwrap.dedent(source), encoding="utf-8")
+    return str(path)
+
+
+def python(*argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *argv], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=60, **options
+    )
+
+
+class TestRun:
+    @pytest.mark.slow
+    def test_results_and_nothing_else_are_on_standard_output(self, folder: Path) -> None:
+        done = python("-m", "nexus_click", "run", "desk.py", "double", "3", "--format", "json", cwd=folder)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "6\n", "loaded\ndoubling\n")
+
+    def test_settings_stand_before_or_after(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["run", "--format", "text", "--verbose", "desk.py", "double", "3", "--format=json"]) == 0
+        out, err = capsys.readouterr()
+        assert out == "6\n"
+        assert "double@1: succeeded" in err
+
+    def test_settings_stand_between_target_and_workflow(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["run", "desk.py", "--format", "json", "double", "x"]) == 2
+        assert json.loads(capsys.readouterr().err.splitlines()[-1])["code"] == "invalid_argument"
+
+    def test_without_a_workflow_the_workflows_are_listed(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["run", "desk.py"]) == 2
+        assert "double-all" in capsys.readouterr().err
+
+    def test_help_of_a_target_lists_its_workflows(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["run", "desk.py", "--help"]) == 0
+        out = capsys.readouterr().out
+        assert out.startswith("Usage: nexus run desk.py [OPTIONS] WORKFLOW [ARGS]...")
+        assert "  double      Double a number." in out
+
+    def test_help_of_a_workflow_explains_it(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["run", "desk.py", "double", "--help"]) == 0
+        assert "Usage: nexus run desk.py double [OPTIONS] N" in capsys.readouterr().out
+
+    def test_a_failure_has_its_traceback_above_it_and_not_in_it(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["run", "desk.py", "broken"]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        traceback, _, error = err.partition("Error: ")
+        assert "ValueError: the reason" in traceback
+        assert "the reason" not in error
+        frames = [line for line in traceback.splitlines() if line.lstrip().startswith("File ")]
+        assert len(frames) == 1
+        assert "desk.py" in frames[0]
+
+    def test_a_log_that_the_application_arranged_is_left_alone(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        target = write(folder, "helper_log.py", DESK + "\nlogging.getLogger('nexus').addHandler(logging.NullHandler())\n")
+        try:
+            assert run_program(["run", target, "broken"]) == 1
+        finally:
+            sys.modules["logging"].getLogger("nexus").handlers.clear()
+        assert "ValueError" not in capsys.readouterr().err
+
+    @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_a_signal_cancels_the_run(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], signum: int, status: int
+    ) -> None:
+        before = signal.getsignal(signum)
+        assert run_program(["run", "desk.py", "interrupted", "--signum", str(int(signum))]) == status
+        assert capsys.readouterr().err.splitlines()[-2:] == ["cleaned up", "Error: interrupted"]
+        assert signal.getsignal(signum) is before
+
+    def test_a_signal_while_the_application_starts_stops_it(self, folder: Path) -> None:
+        target = write(
+            folder,
+            "helper_start.py",
+            """
+            import signal
+            import anyio
+            import nexus
+
+            class Slow(nexus.abc.Channel):
+                name = "slow"
+
+                def __init__(self, gateway, config): ...
+
+                async def start(self, exit_stack):
+                    signal.raise_signal(signal.SIGINT)
+                    await anyio.sleep(60)
+
+            app = nexus.create_nexus(channels=[Slow])
+            """,
+        )
+        assert run_program(["run", target, "workflows.list"]) == 130
+
+    def test_an_application_that_does_not_start_is_told(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        target = write(
+            folder,
+            "helper_fail.py",
+            """
+            import nexus
+
+            class Broken(nexus.abc.Channel):
+                name = "broken"
+
+                def __init__(self, gateway, config): ...
+
+                async def start(self, exit_stack):
+                    raise nexus.UnavailableError("the database is away")
+
+            app = nexus.create_nexus(channels=[Broken])
+            """,
+        )
+        assert run_program(["run", target, "workflows.list"]) == 6
+        assert capsys.readouterr().err == "Error: the database is away\n"
+
+    def test_results_are_written_as_utf8_and_text_as_the_stream_can(self, folder: Path) -> None:
+        target = write(
+            folder,
+            "helper_text.py",
+            """
+            import nexus
+            app = nexus.create_nexus()
+
+            @app.workflow
+            def price() -> str:
+                return "5 €"
+            """,
+        )
+        environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+        argv = ["-m", "nexus_click", "run", target, "price", "--format"]
+        assert python(*argv, "text", env=environment).stdout == "5 \\u20ac\n"
+        done = subprocess.run([sys.executable, *argv, "json"], capture_output=True, check=True, env=environment, timeout=60)
+        assert done.stdout.decode() == '"5 €"\n'
+
+    @pytest.mark.slow
+    def test_a_reader_that_leaves_early_is_no_crash(self, folder: Path) -> None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(
+            [sys.executable, "-m", "nexus_click", "run", "desk.py", "double", "3"],
+            cwd=folder,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        os.close(writing)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+
+
+class TestTarget:
+    @pytest.mark.parametrize(
+        ("target", "title"),
+        [
+            ("desk", "Desk"),
+            ("desk:app", "Desk"),
+            ("desk:other", "Other"),
+            ("desk:make()", "Other"),
+            ("desk:Namespace.inner", "Other"),
+            ("desk.py", "Desk"),
+            ("./desk.py:", "Desk"),
+            ("desk.py:other", "Other"),
+        ],
+    )
+    def test_names_an_application(self, folder: Path, target: str, title: str) -> None:
+        assert load_target(target).title == title
+
+    def test_without_an_attribute_is_the_only_application(self, folder: Path) -> None:
+        target = write(folder, "helper_one.py", "import nexus\ndesk = again = nexus.create_nexus(title='Only')\n")
+        assert load_target(target).title == "Only"
+
+    def test_finds_modules_beside_its_file(self, folder: Path) -> None:
+        (folder / "sub").mkdir()
+        write(folder, "sub/helper_beside.py", "TITLE = 'Beside'\n")
+        target = write(folder, "sub/helper_main.py", "import nexus, helper_beside\napp = nexus.create_nexus(title=helper_beside.TITLE)\n")
+        assert load_target(target).title == "Beside"
+
+    def test_may_have_the_name_of_a_module_that_is_loaded(self, folder: Path) -> None:
+        assert load_target(write(folder, "json.py", "import nexus\napp = nexus.create_nexus(title='Json')\n")).title == "Json"
+        assert sys.modules["json"] is json
+        del sys.modules["json_target"]
+
+    @pytest.mark.parametrize(
+        ("target", "message"),
+        [
+            ("nowhere.py", "there is no file 'nowhere.py', seen from "),
+            ("nowhere", "there is no module 'nowhere', seen from "),
+            ("desk.nowhere", "there is no module 'desk.nowhere', seen from "),
+            ("some/folder", "'some/folder' is no target; write module:attribute or path/to/file.py:attribute"),
+            ("", "'' is no target; write module:attribute or path/to/file.py:attribute"),
+            ("desk:nothing", "'desk:nothing': there is no 'nothing' there; applications there: app, other"),
+            ("desk:make", "'desk:make' is a function; if it returns the application, write 'desk:make()'"),
+            ("desk:Namespace.number", "'desk:Namespace.number' is int, not an application; applications there: app, other"),
+            ("helper_two.py", "'helper_two.py' does not say which application; applications there: one, two"),
+            (
+                "helper_none.py",
+                "'helper_none.py' does not say which application; "
+                "no application is there; make one with nexus.create_nexus()",
+            ),
+        ],
+    )
+    def test_that_names_none_is_told_in_one_line(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], target: str, message: str
+    ) -> None:
+        write(folder, "helper_two.py", "import nexus\none, two = nexus.create_nexus(), nexus.create_nexus()\n")
+        write(folder, "helper_none.py", "")
+        assert run_program(["run", target, "x"]) == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line != "loaded"]
+        assert line.startswith(f"Error: {message}")
+
+    @pytest.mark.parametrize(
+        ("source", "last"),
+        [
+            ("def f():\n    1 / 0\nf()\n", "ZeroDivisionError: division by zero"),
+            ("import helper_not_there\n", "ModuleNotFoundError: No module named 'helper_not_there'"),
+            ("1 +\n", "SyntaxError: invalid syntax"),
+        ],
+    )
+    @pytest.mark.parametrize("spelling", ["helper_bad.py", "helper_bad"])
+    def test_whose_code_raises_has_the_traceback_of_that_code(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], source: str, last: str, spelling: str
+    ) -> None:
+        write(folder, "helper_bad.py", source)
+        assert run_program(["run", spelling, "x"]) == 1
+        err = capsys.readouterr().err
+        assert "can't be loaded" in err
+        assert err.splitlines()[-1] == last
+        assert "nexus_click" not in err
+        assert "importlib" not in err
+
+    def test_whose_function_raises_has_the_traceback_of_it(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["run", "desk:fail()", "x"]) == 1
+        assert capsys.readouterr().err.splitlines()[-1] == "RuntimeError: can't be made"
+
+
+class TestList:
+    def test_shows_a_table(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["list", "desk.py", "--format", "text"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].split() == ["name", "version", "summary"]
+        assert "double       1        Double a number." in lines
+        assert not [line for line in lines if "@" in line]
+
+    def test_shows_older_versions_where_they_are_asked_for(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        run_program(["list", "desk.py", "--format", "text", "--all"])
+        assert "double-all@1" in capsys.readouterr().out
+
+    def test_is_json_in_a_pipe(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["list", "desk.py"]) == 0
+        names = [view["name"] for view in json.loads(capsys.readouterr().out)]
+        assert names == ["broken", "double", "double_all", "interrupted"]
+
+    def test_of_nothing_says_so(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["list", "desk.py:other", "--format", "text"]) == 0
+        assert "no workflows are registered\n" in capsys.readouterr().err
+
+    def test_of_a_command_line_that_is_switched_off_is_refused(self, folder: Path) -> None:
+        target = write(
+            folder, "helper_off.py", "import nexus\napp = nexus.create_nexus(channels={'cli': {'enabled': False}})\n"
+        )
+        assert run_program(["list", target]) == 4
+
+
+class TestServing:
+    @pytest.fixture
+    def served(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+        """Stand in for the adapters that open ports and take over the streams."""
+        calls: list[tuple[str, str, int]] = []
+
+        def serve(app: nexus.Nexus, *, host: str, port: int) -> int:
+            calls.append((app.title, host, port))
+            if port == 1:
+                raise nexus.ConfigurationError("can't listen there")
+            return 0
+
+        async def serve_stdio(app: nexus.Nexus) -> None:
+            calls.append((app.title, "stdio", 0))
+
+        for name, attribute in (("nexus_starlette", serve), ("nexus_mcp", serve_stdio)):
+            module = ModuleType(name)
+            setattr(module, attribute.__name__, attribute)
+            monkeypatch.setitem(sys.modules, name, module)
+        return calls
+
+    def test_is_on_loopback_unless_said_otherwise(
+        self, folder: Path, served: list[Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run_program(["serve", "desk:app"]) == 0
+        assert served == [("Desk", "127.0.0.1", 8000)]
+        assert "Desk keeps runs and sessions in memory: they are gone when it stops\n" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("host", ["localhost", "127.0.0.2", "::1"])
+    def test_takes_a_loopback_host_and_a_port(self, folder: Path, served: list[Any], host: str) -> None:
+        assert run_program(["serve", "desk:app", "--host", host, "--port", "0"]) == 0
+        assert served == [("Desk", host, 0)]
+
+    @pytest.mark.parametrize("host", ["0.0.0.0", "example.com", "::"])  # noqa: S104 - refused
+    def test_refuses_another_host_unless_that_is_meant(
+        self, folder: Path, served: list[Any], capsys: pytest.CaptureFixture[str], host: str
+    ) -> None:
+        assert run_program(["serve", "desk:app", "--host", host]) == 2
+        assert "--allow-anonymous" in capsys.readouterr().err
+        assert served == []
+        assert run_program(["serve", "desk:app", "--host", host, "--allow-anonymous"]) == 0
+        assert served == [("Desk", host, 8000)]
+
+    def test_that_can_not_be_is_told(self, folder: Path, served: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["serve", "desk:app", "--port", "1"]) == 70
+        assert capsys.readouterr().err.splitlines()[-1] == "Error: can't listen there"
+
+    def test_over_stdio_takes_no_port(self, folder: Path, served: list[Any]) -> None:
+        assert run_program(["mcp", "desk:app"]) == 0
+        assert served == [("Desk", "stdio", 0)]
+
+    @pytest.mark.parametrize(
+        ("command", "adapter", "library", "extra"),
+        [("serve", "nexus_starlette", "starlette", "starlette"), ("mcp", "nexus_mcp", "mcp", "mcp")],
+    )
+    @pytest.mark.slow
+    def test_says_what_to_install(self, folder: Path, command: str, adapter: str, library: str, extra: str) -> None:
+        done = python("-c", without(library, f"import sys; sys.argv = ['nexus', '{command}', 'desk.py']"), cwd=folder)
+        assert done.returncode == 1
+        assert f"needs '{library}'; run: pip install 'nexus-channels[{extra}]'" in done.stderr
+
+    def test_a_broken_adapter_is_not_a_missing_one(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "nexus_mcp", None)
+        with pytest.raises(ModuleNotFoundError, match="nexus_mcp"):
+            run_program(["mcp", "desk:app"])
+
+
+def without(library: str, prelude: str = "") -> str:
+    """Return a program that runs `nexus` where a library is not installed."""
+    return textwrap.dedent(f"""
+        import importlib.abc, sys
+        class Hidden(importlib.abc.MetaPathFinder):
+            def find_spec(self, name, path, target=None):
+                if name.partition(".")[0] == {library!r} and path is None:
+                    raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+        import importlib.util
+        finds = importlib.util.find_spec
+        importlib.util.find_spec = lambda name, package=None: None if name == {library!r} else finds(name, package)
+        sys.meta_path.insert(0, Hidden())
+        {prelude}
+        import nexus_click
+        sys.exit(nexus_click.main())
+    """)
+
+
+class TestScript:
+    def test_shows_its_version(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["--version"]) == 0
+        assert capsys.readouterr().out == f"nexus {nexus.__version__}\n"
+
+    def test_refuses_what_it_does_not_know(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["rnu"]) == 2
+        assert "rnu" in capsys.readouterr().err
+
+    def test_ends_with_130_when_interrupted_while_loading(self, folder: Path) -> None:
+        target = write(folder, "helper_int.py", "import signal\nsignal.raise_signal(signal.SIGINT)\n")
+        assert run_program(["run", target, "x"]) == 130
+
+    def test_takes_the_words_of_the_process(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.setattr(sys, "argv", ["nexus", "--version"])
+        assert nexus_click.main() == 0
+
+    @pytest.mark.slow
+    def test_says_what_to_install_where_click_is_missing(self) -> None:
+        done = python("-c", without("click"))
+        assert done.returncode == 1
+        assert done.stderr == "adapter 'cli' needs 'click'; run: pip install 'nexus-channels[click]'\n"
+
+    def test_a_failing_import_of_its_own_is_not_a_missing_library(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "nexus_click._program", None)
+        with pytest.raises(ModuleNotFoundError, match="_program"):
+            nexus_click.main()
+
+    @pytest.mark.slow
+    def test_help_loads_click_and_nothing_heavy(self) -> None:
+        program = (
+            "import sys; sys.argv = ['nexus', '--help']; import nexus_click; nexus_click.main(); "
+            "print(sorted({'nexus', 'attrs', 'anyio', 'asyncio', 'rich', 'msgspec', 'structlog'} & set(sys.modules)))"
+        )
+        assert python("-c", program).stdout.splitlines()[-1] == "[]"
+
+    @pytest.mark.slow
+    def test_a_run_loads_neither_rich_nor_what_other_channels_need(self, folder: Path) -> None:
+        program = (
+            "import sys; sys.argv = ['nexus', 'run', 'desk.py', 'double', '3']; import nexus_click; nexus_click.main(); "
+            "print(sorted({'rich', 'structlog', 'starlette', 'mcp', 'uvicorn', 'trio'} & set(sys.modules)))"
+        )
+        assert python("-c", program, cwd=folder).stdout.splitlines() == ["6", "[]"]
+
+
+class TestOwnScript:
+    @pytest.fixture
+    def app(self) -> nexus.Nexus:
+        app = nexus.create_nexus(nexus.NexusConfig(title="Desk"))
+
+        @app.workflow
+        async def who(run: nexus.Run) -> str:
+            print("hidden from the result")  # noqa: T201 - what a workflow prints is the point
+            return run.principal.id
+
+        return app
+
+    def test_has_the_workflows_as_commands(self, app: nexus.Nexus) -> None:
+        result = CliRunner().invoke(nexus_click.cli(app), ["who"])
+        assert (result.exit_code, result.stdout, result.stderr) == (0, '"anonymous"\n', "hidden from the result\n")
+
+    def test_is_called_by_who_the_script_says(self, app: nexus.Nexus) -> None:
+        assert CliRunner().invoke(nexus_click.cli(app), ["who"], obj=Principal(id="ada")).stdout == '"ada"\n'
+
+    def test_ends_with_the_status_of_the_error(self, app: nexus.Nexus) -> None:
+        assert CliRunner().invoke(nexus_click.cli(app), ["whoo"]).exit_code == 3
+
+    def test_takes_commands_of_its_own(self, app: nexus.Nexus) -> None:
+        group = nexus_click.cli(app)
+
+        @group.command()
+        def hello() -> None:
+            click.echo("hello")
+
+        assert CliRunner().invoke(group, ["hello"]).stdout == "hello\n"
+        assert "hello" in CliRunner().invoke(group, ["--help"]).stdout
+
+    def test_runs_in_a_thread_too(self, app: nexus.Nexus) -> None:
+        statuses: list[int] = []
+        thread = threading.Thread(target=lambda: statuses.append(CliRunner().invoke(nexus_click.cli(app), ["who"]).exit_code))
+        thread.start()
+        thread.join()
+        assert statuses == [0]
