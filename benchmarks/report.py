@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.harness import Outcome, Row
 
 _SCALE = {"µs": 1e6, "ms": 1e3}
-_HEADINGS = ("", "role", "median", "p10-p90", "ours / it", "ours - it")
+_HEADINGS = ("", "role", "median", "best", "p10-p90", "ours / it", "ours - it")
 
 
 def _cells(outcome: Outcome, row: Row) -> tuple[str, ...]:
@@ -22,6 +22,7 @@ def _cells(outcome: Outcome, row: Row) -> tuple[str, ...]:
         row.name,
         row.role,
         f"{row.median * scale:.2f}",
+        f"{row.best * scale:.2f}",
         f"{row.spread:.0%}",
         f"{ratio:.2f}" if ratio is not None and compared else "",
         f"{(ours.median - row.median) * scale:+.2f}" if ours is not None and compared else "",
@@ -33,7 +34,7 @@ def table(outcome: Outcome) -> str:
     benchmark = outcome.benchmark
     lines = [_HEADINGS, *(_cells(outcome, row) for row in outcome.rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
-    text = [f"{benchmark.name}: {benchmark.title} ({benchmark.unit}; {benchmark.rounds} rounds)"]
+    text = [f"{benchmark.name}: {benchmark.title} ({benchmark.clock} {benchmark.unit}; {benchmark.rounds} rounds)"]
     for name, role, *figures in lines:
         shown = (figure.rjust(width) for figure, width in zip(figures, widths[2:], strict=True))
         text.append("  ".join((f"  {name.ljust(widths[0])}", role.ljust(widths[1]), *shown)).rstrip())
@@ -59,6 +60,7 @@ def document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             {
                 "name": outcome.benchmark.name,
                 "title": outcome.benchmark.title,
+                "clock": outcome.benchmark.clock,
                 "goal": outcome.benchmark.goal,
                 "absent": dict(outcome.absent),
                 "rows": [
@@ -66,6 +68,7 @@ def document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
                         "name": row.name,
                         "role": row.role,
                         "median_s": row.median,
+                        "best_s": row.best,
                         "spread": row.spread,
                         "ours_ratio": outcome.ratio(row),
                         "rounds_s": list(row.rounds),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
 
 import anyio
 import attrs
@@ -54,7 +53,7 @@ class Dispatcher:
         """
         clock = self.clock
         started = clock.monotonic()
-        request_id = request.id or f"{random.getrandbits(96):024x}"  # noqa: S311 - a name, not a secret
+        request_id = request.id or f"{random.getrandbits(96):024x}"
         try:
             data, run, error = await self._carry_out(request, request_id, interaction or SILENT)
             response = Response(request_id=request_id, data=data, run=run, error=error)
@@ -74,7 +73,7 @@ class Dispatcher:
     async def reject(self, caller: Caller, error: NexusError) -> Response:
         """Answer a message that never became a request: guards see it without an operation, and it is logged."""
         request = Request(operation="", arguments={}, caller=caller)
-        request_id = f"{random.getrandbits(96):024x}"  # noqa: S311 - a name, not a secret
+        request_id = f"{random.getrandbits(96):024x}"
         try:
             for guard in self.guards:
                 await guard.check(self.call(request, request_id, None, caller.principal or ANONYMOUS))

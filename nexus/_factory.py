@@ -9,7 +9,7 @@ from typing import Any
 
 from nexus._dispatch import Dispatcher
 from nexus._gateway import Nexus
-from nexus.abc import Channel, Clock, Gateway, Guard, Runtime, RunStore, SessionStore
+from nexus.abc import Channel, Clock, Gateway, Guard, RunStore, Runtime, SessionStore
 from nexus.catalogue import Catalogue
 from nexus.clock import SystemClock
 from nexus.config import NexusConfig

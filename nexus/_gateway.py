@@ -86,14 +86,16 @@ class Nexus:
         if self._task is not None:
             raise UnavailableError("the application is started already; one `async with app:` at a time")
         self._task = anyio.get_current_task().id
+        stack = AsyncExitStack()
         try:
-            async with AsyncExitStack() as stack:
-                for service in (*self.services, *self._channels.values()):
-                    await service.start(stack)
-                self._stack = stack.pop_all()
+            for service in (*self.services, *self._channels.values()):
+                await service.start(stack)
         except BaseException:
             self._task = None
+            # Told of the error, a task group among the parts would wrap it in an ExceptionGroup.
+            await stack.aclose()
             raise
+        self._stack = stack
         return self
 
     async def __aexit__(
@@ -109,7 +111,7 @@ class Nexus:
             )
         self.dispatcher.stopping = True
         try:
-            # An error of the block is none of the parts': told of it, a task group would wrap it in an ExceptionGroup.
+            # An error of the block is none of the parts', as above.
             await self._stack.aclose()
         finally:
             self._stack = self._task = None
@@ -150,9 +152,7 @@ class Nexus:
         definitions = [definition for thing in what for definition in definitions_in(thing)]
         self.catalogue.add(*[workflow_entry(definition, self.codecs, self.executor) for definition in definitions])
 
-    def codec(
-        self, type_: type[T], *, encode: Callable[[T], Any], decode: Callable[[Any], T], schema: Mapping[str, Any]
-    ) -> None:
+    def codec(self, type_: type[T], *, encode: Callable[[T], Any], decode: Callable[[Any], T], schema: Mapping[str, Any]) -> None:
         """
         Teach a type that inputs or outputs may have; before the workflows that use it are registered.
 
@@ -198,7 +198,7 @@ class Nexus:
             settings = getattr(self.config.channels, name, None)
             if settings is not None and not settings.enabled:
                 raise ConfigurationError(f"channel {name!r} is switched off: channels.{name}.enabled is false")
-            self.add_channel(load(f"channel.{name}", Channel))  # type: ignore[type-abstract]
+            self.add_channel(load(f"channel.{name}", Channel))
         return self._channels[name]
 
     def operations(self, principal: Principal | None = None, *, channel: str | None = None) -> Sequence[Operation]:  # noqa: ARG002 - who may what comes with permissions

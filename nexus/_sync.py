@@ -41,7 +41,7 @@ class BlockingRunHandle:
 
     def answer(self, answer: Any, question: str | None = None) -> RunRecord:
         """See `RunHandle.answer`."""
-        return self._portal.call(self._handle.answer, answer, question)
+        return self._portal.call(partial(self._handle.answer, answer, question))
 
     def cancel(self) -> RunRecord:
         """See `RunHandle.cancel`."""
@@ -83,7 +83,7 @@ class BlockingNexus:
 
     def dispatch(self, request: Request) -> Response:
         """See `Nexus.dispatch`."""
-        return self._portal.call(self.app.dispatch, request)
+        return self._portal.call(partial(self.app.dispatch, request))
 
 
 @contextmanager

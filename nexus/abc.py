@@ -14,7 +14,21 @@ from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from nexus.exceptions import NexusError
-from nexus.models import Answers, Call, Caller, Event, Operation, Page, Principal, Question, Request, Response, RunRecord, Scope, Session
+from nexus.models import (
+    Answers,
+    Call,
+    Caller,
+    Event,
+    Operation,
+    Page,
+    Principal,
+    Question,
+    Request,
+    Response,
+    RunRecord,
+    Scope,
+    Session,
+)
 
 __all__ = [
     "Channel",
@@ -69,8 +83,9 @@ class Service(ABC):  # noqa: B024 - a default start is the contract
 
     async def start(self, exit_stack: AsyncExitStack) -> None:  # noqa: B027 - nothing to open is the default
         """
-        Open what is needed. What must be undone goes on *exit_stack*, which is left in the reverse order, also when a later part
-        fails to start. Default: nothing.
+        Open what is needed; by default nothing is.
+
+        What must be undone goes on *exit_stack*, which is left in the reverse order, also when a later part fails to start.
         """
 
 
@@ -125,7 +140,7 @@ class Gateway(Protocol):
         ...
 
     def encode(self, value: Any) -> bytes:
-        """Return JSON (RFC 8259, UTF-8) of any value a workflow may return, or of a mapping or sequence that holds such values."""
+        """Return JSON (RFC 8259, UTF-8) of any value a workflow may return, alone or in mappings and sequences."""
         ...
 
     def to_builtins(self, value: Any) -> Any:
@@ -268,6 +283,7 @@ class RunStore(Service):
         Return records of the scope, newest first; of the anonymous, those of the scope's session only, and none without one.
 
         Args:
+            scope: Whose.
             where: `status`, `workflow` or both, compared for equality. Another key is `InvalidArgumentError`.
             after: The cursor of the page before.
             limit: At most this many.

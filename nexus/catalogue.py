@@ -68,7 +68,8 @@ class Catalogue:
             other = places.setdefault(operation.reference, operation.place if there is None else there.operation.place)
             if other != operation.place:
                 raise RegistrationError(
-                    f"{operation.place}: there is an operation {operation.reference} already, from {other}; give name=… or version=…"
+                    f"{operation.place}: there is an operation {operation.reference} already, from {other}; "
+                    "give name=… or version=…"
                 )
         for entry in entries:
             self._put(entry)

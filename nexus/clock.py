@@ -18,9 +18,8 @@ class SystemClock(Clock):
         """Return the time of day, in UTC."""
         return datetime.now(UTC)
 
-    def monotonic(self) -> float:
-        """Return `time.perf_counter()`."""
-        return time.perf_counter()
+    # Read several times a request, so without a call of its own.
+    monotonic = staticmethod(time.perf_counter)
 
     async def sleep(self, seconds: float) -> None:
         """Wait on the event loop."""

@@ -221,7 +221,7 @@ class WorkflowFailedError(NexusError):
     default_code = "failed"
 
 
-class Problem(NexusError):
+class Problem(NexusError):  # noqa: N818 - a workflow raises a problem, which need not be an error
     """
     Raised by a workflow to choose its own answer.
 

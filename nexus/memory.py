@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -61,7 +62,7 @@ class MemoryRunStore(RunStore):
 
     max_runs: int = 10_000
     _runs: dict[str, RunRecord] = attrs.field(factory=dict, init=False)
-    _ended: dict[str, None] = attrs.field(factory=dict, init=False)
+    _ended: OrderedDict[str, None] = attrs.field(factory=OrderedDict, init=False)
 
     async def create(self, scope: Scope, run: RunRecord) -> RunRecord:  # noqa: ARG002 - the record says whose it is
         """See `RunStore.create`."""
@@ -88,7 +89,7 @@ class MemoryRunStore(RunStore):
             raise NotFoundError(f"there is no run {run.id}")
         if kept.version != expected_version:
             raise ConflictError(f"run {run.id} has changed: its version is {kept.version}, not {expected_version}")
-        saved = attrs.evolve(run, version=expected_version + 1)
+        saved = run.changed(version=expected_version + 1)
         self._runs[run.id] = saved
         if saved.ended:
             self._ended[run.id] = None
@@ -98,7 +99,9 @@ class MemoryRunStore(RunStore):
         """See `RunStore.list`."""
         unknown = sorted(where.keys() - FILTERS)
         if unknown:
-            problems = [ArgumentProblem(f"/where/{name}", f"unknown filter; use {' or '.join(sorted(FILTERS))}") for name in unknown]
+            problems = [
+                ArgumentProblem(f"/where/{name}", f"unknown filter; use {' or '.join(sorted(FILTERS))}") for name in unknown
+            ]
             raise InvalidArgumentError(f"runs can't be filtered by {', '.join(unknown)}", problems)
         before = None if after is None else _position(after)
         chosen = (run for run in self._in_scope(scope) if all(getattr(run, name) == value for name, value in where.items()))
@@ -108,7 +111,7 @@ class MemoryRunStore(RunStore):
         """See `RunStore.prune`."""
         old = [run_id for run_id in self._ended if (self._runs[run_id].ended_at or ended_before) < ended_before]
         for run_id in old:
-            self._forget(run_id)
+            del self._ended[run_id], self._runs[run_id]
         return len(old)
 
     def _in_scope(self, scope: Scope) -> Iterable[RunRecord]:
@@ -121,10 +124,7 @@ class MemoryRunStore(RunStore):
     def _make_room(self) -> None:
         if not self._ended:
             raise ResourceExhaustedError(f"{self.max_runs} runs have not ended yet, and no more are kept; try again later")
-        self._forget(next(iter(self._ended)))
-
-    def _forget(self, run_id: str) -> None:
-        del self._ended[run_id]
+        run_id, _ = self._ended.popitem(last=False)
         del self._runs[run_id]
 
 

@@ -57,7 +57,7 @@ class Desk:
         desk._register()
         return desk
 
-    def _register(self) -> None:
+    def _register(self) -> None:  # noqa: C901 - one workflow after the other
         app = self.app
 
         @app.workflow(read_only=True, idempotent=True)

@@ -64,7 +64,7 @@ def desk(**settings: Any) -> Nexus:
         raise Problem(code, "because of that", seat="3A")
 
     @app.workflow
-    async def read(file: Path) -> str:
+    def read(file: Path) -> str:
         return file.read_text()
 
     @app.workflow(channels={"cli"})

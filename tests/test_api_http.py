@@ -26,6 +26,14 @@ def anyio_backend() -> str:
 
 
 class Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = anyio.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         return nullcontext()
 
@@ -38,8 +46,7 @@ async def listening(app: Nexus) -> AsyncIterator[int]:
     async with app, anyio.create_task_group() as group:
         group.start_soon(server.serve)
         with anyio.fail_after(5):
-            while not server.started:
-                await anyio.sleep(0.01)
+            await server.listening.wait()
         yield server.servers[0].sockets[0].getsockname()[1]
         server.should_exit = True
 

@@ -61,7 +61,7 @@ def desk() -> Nexus:
 
 
 async def document_of(app: Nexus) -> Any:
-    async with app, client_of(app) as client:
+    async with client_of(app) as client, app:
         return (await client.get("/openapi.json")).json()
 
 
@@ -154,7 +154,7 @@ def check(document: Any, path: str, method: str, response: httpx.Response) -> No
 
 async def test_real_responses_are_as_the_document_says() -> None:
     app = desk()
-    async with app, client_of(app) as client:
+    async with client_of(app) as client, app:
         document = (await client.get("/openapi.json")).json()
         inputs = {"inputs": {"start": {"name": "Ulm"}, "trip": {"stops": [{"name": "Bonn", "twin": {"name": "Oxford"}}]}}}
         schema = document["paths"]["/api/workflows/travel.plan/execute"]["post"]["requestBody"]["content"]["application/json"][
@@ -180,7 +180,7 @@ async def test_real_responses_are_as_the_document_says() -> None:
 
 async def test_a_new_workflow_is_in_the_document_at_once() -> None:
     app = desk()
-    async with app, client_of(app) as client:
+    async with client_of(app) as client, app:
         before = (await client.get("/openapi.json")).content
         same = (await client.get("/openapi.json")).content
 

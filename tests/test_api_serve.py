@@ -138,12 +138,13 @@ def _until_not_ready(server: Process) -> httpx.Response:
 
 
 @pytest.mark.slow
-def test_what_is_not_done_when_the_grace_period_is_over_is_cancelled(tmp_path: Path) -> None:
+def test_what_is_not_done_when_the_grace_period_is_over_is_cancelled_and_its_caller_told(tmp_path: Path) -> None:
     with started(tmp_path, grace=0.3) as server:
-        with napping(server, 60):
+        with napping(server, 60) as outcome:
             server.signal(signal.SIGTERM)
             server.wait_for("awake")
         assert server.ended() == 0
+    assert (outcome["response"].status_code, outcome["response"].json()["error"]["code"]) == (503, "unavailable")
 
 
 @pytest.mark.slow

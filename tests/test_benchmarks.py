@@ -160,11 +160,11 @@ def test_a_table_has_a_line_a_contender_and_the_goal() -> None:
     rows = [row("one", "ours", 3e-6), row("two", "peer", 6e-6), row("three", "beside", 9e-6)]
 
     assert report.table(harness.Outcome(benchmark=doubles(rounds=1), rows=rows, absent={})).splitlines() == [
-        "doubles: twice a number (µs; 1 rounds)",
-        "         role    median  p10-p90  ours / it  ours - it",
-        "  one    ours      3.00       0%",
-        "  two    peer      6.00       0%       0.50      -3.00",
-        "  three  beside    9.00       0%",
+        "doubles: twice a number (cpu µs; 1 rounds)",
+        "         role    median  best  p10-p90  ours / it  ours - it",
+        "  one    ours      3.00  3.00       0%",
+        "  two    peer      6.00  6.00       0%       0.50      -3.00",
+        "  three  beside    9.00  9.00       0%",
         "  goal: cheap",
     ]
 

@@ -149,26 +149,27 @@ class Plain:
         raise AssertionError(f"{name} is not needed here")
 
 
-class TestNestedValues:
-    DOCUMENT = {**schema("stops", stops=STOPS), "$defs": {"Stop": schema(city=TEXT)}}
+TRIP = {**schema("stops", stops=STOPS), "$defs": {"Stop": schema(city=TEXT)}}
 
+
+class TestNestedValues:
     def test_are_json(self) -> None:
-        assert arguments(self.DOCUMENT, '[{"city": "Ulm"}]') == {"stops": [{"city": "Ulm"}]}
+        assert arguments(TRIP, '[{"city": "Ulm"}]') == {"stops": [{"city": "Ulm"}]}
 
     def test_are_read_from_a_file(self, tmp_path: Path) -> None:
         file = tmp_path / "stops.json"
         file.write_text('[{"city": "Köln"}]', encoding="utf-8")
-        assert arguments(self.DOCUMENT, f"@{file}") == {"stops": [{"city": "Köln"}]}
+        assert arguments(TRIP, f"@{file}") == {"stops": [{"city": "Köln"}]}
 
     def test_are_read_from_standard_input(self) -> None:
-        assert arguments(self.DOCUMENT, "@-", stdin="[]") == {"stops": []}
+        assert arguments(TRIP, "@-", stdin="[]") == {"stops": []}
 
     def test_standard_input_is_read_once(self) -> None:
         invocation = read(schema("a", "b", a={"type": "object"}, b={"type": "object"}), "@-", "@-", stdin="{}")
         assert told(invocation) == [("/b", "standard input (@-) can be used once only")]
 
     def test_broken_json_is_told_with_its_place(self) -> None:
-        invocation = read(self.DOCUMENT, "[1,")
+        invocation = read(TRIP, "[1,")
         assert told(invocation) == [
             ("/stops", "expected JSON, or @file with JSON in it: Expecting value: line 1 column 4 (char 3)")
         ]
@@ -176,24 +177,24 @@ class TestNestedValues:
     def test_broken_json_in_a_file_is_told_with_its_name(self, tmp_path: Path) -> None:
         file = tmp_path / "stops.json"
         file.write_text("{", encoding="utf-8")
-        ((_, message),) = told(read(self.DOCUMENT, f"@{file}"))
+        ((_, message),) = told(read(TRIP, f"@{file}"))
         assert f"in '@{file}'" in message
 
     def test_a_file_that_is_not_there_is_told(self) -> None:
-        assert told(read(self.DOCUMENT, "@nowhere.json")) == [("/stops", "can't read 'nowhere.json': No such file or directory")]
+        assert told(read(TRIP, "@nowhere.json")) == [("/stops", "can't read 'nowhere.json': No such file or directory")]
 
     def test_a_file_that_is_not_utf8_is_told(self, tmp_path: Path) -> None:
         file = tmp_path / "stops.json"
         file.write_bytes(b"\xff")
-        assert told(read(self.DOCUMENT, f"@{file}")) == [("/stops", f"can't read '{file}': it is not UTF-8")]
+        assert told(read(TRIP, f"@{file}")) == [("/stops", f"can't read '{file}': it is not UTF-8")]
 
     @pytest.mark.parametrize("text", ["NaN", "[" * 100_000, "1" * 5_000], ids=["nan", "deep", "long"])
     def test_json_that_python_takes_and_others_do_not_is_told(self, text: str) -> None:
-        ((pointer, _),) = told(read(self.DOCUMENT, text))
+        ((pointer, _),) = told(read(TRIP, text))
         assert pointer == "/stops"
 
     def test_json_of_the_wrong_type_is_left_to_the_signature(self) -> None:
-        assert arguments(self.DOCUMENT, "3") == {"stops": 3}
+        assert arguments(TRIP, "3") == {"stops": 3}
 
     def test_text_is_text_where_text_is_good(self) -> None:
         document = schema(who={"anyOf": [TEXT, {"type": "array", "items": TEXT}, {"type": "object"}]})

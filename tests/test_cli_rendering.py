@@ -68,7 +68,7 @@ def test_each_wrong_argument_has_a_line_with_its_name_on_the_command_line() -> N
         "2 arguments are wrong", [ArgumentProblem("/limit/0", "expected an integer"), ArgumentProblem("", "odd")]
     )
     assert error_lines(error, Invocation(operation="x", spellings={"limit": "--limit"})) == [
-        "Error: 2 arguments are wrong",
+        "Error: the arguments of 'x' don't fit:",
         "  --limit (/limit/0): expected an integer",
         "  odd",
     ]

@@ -107,7 +107,7 @@ async def test_the_first_failure_in_time_is_the_error_of_the_run() -> None:
             await first_failed.wait()
             await anyio.sleep_forever()
         finally:
-            raise ValueError("while cleaning up")  # noqa: B012 - a step may be as bad as that
+            raise ValueError("while cleaning up")
 
     @workflow.step
     async def first() -> int:
@@ -142,7 +142,11 @@ async def test_a_problem_is_raised_unchanged() -> None:
 
     with pytest.raises(Problem) as caught:
         await app_of(choosy).execute_workflow("choosy")
-    assert (caught.value.code, caught.value.message, caught.value.details) == ("conflict", "taken by somebody else", {"seat": "12A"})
+    assert (caught.value.code, caught.value.message, caught.value.details) == (
+        "conflict",
+        "taken by somebody else",
+        {"seat": "12A"},
+    )
 
 
 def test_a_problem_has_one_of_the_known_codes() -> None:

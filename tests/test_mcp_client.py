@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client, MCPError
-from mcp.client.session import ClientRequestContext
+from mcp.client.session import ClientRequestContext, ElicitationFnT
 from mcp_types import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -40,8 +40,6 @@ pytestmark = pytest.mark.anyio
 LEGACY = "legacy"
 MODERN = "2026-07-28"
 
-Elicited = Callable[[ClientRequestContext, ElicitRequestParams], Awaitable[ElicitResult]]
-
 
 @pytest.fixture(params=[LEGACY, MODERN])
 def mode(request: pytest.FixtureRequest) -> str:
@@ -56,11 +54,11 @@ async def connected(mode: str, *, files_root: Path | None = None, **options: Any
         yield client, desk
 
 
-def answering(*contents: dict[str, Any] | str, heard: list[ElicitRequestFormParams] | None = None) -> Elicited:
+def answering(*contents: dict[str, Any] | str, heard: list[ElicitRequestFormParams] | None = None) -> ElicitationFnT:
     """Fill in one form after the other; a string is an action other than accept."""
     left = list(contents)
 
-    async def answer(_context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+    async def answer(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
         assert isinstance(params, ElicitRequestFormParams)
         if heard is not None:
             heard.append(params)
@@ -313,8 +311,8 @@ async def test_guards_see_a_message_that_is_no_request(mode: str) -> None:
 async def test_progress_is_told_while_the_run_goes_on(mode: str) -> None:
     heard: list[tuple[float, float | None, str | None]] = []
 
-    async def hear(done: float, total: float | None, message: str | None) -> None:
-        heard.append((done, total, message))
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((progress, total, message))
 
     async with connected(mode) as (client, _):
         result = await client.call_tool("steps", {"count": 3}, progress_callback=hear)
@@ -329,7 +327,7 @@ async def test_messages_are_told_to_a_client_that_hears_them(mode: str) -> None:
     async def hear(params: LoggingMessageNotificationParams) -> None:
         heard.append(params)
 
-    meta = {LOG_LEVEL_META_KEY: "info"} if mode == MODERN else None
+    meta: Any = {LOG_LEVEL_META_KEY: "info"} if mode == MODERN else None
     async with connected(mode, logging_callback=hear) as (client, _):
         if mode == LEGACY:
             with pytest.warns(UserWarning, match="deprecated"):
@@ -397,7 +395,7 @@ async def test_a_flat_class_is_asked_for_by_its_fields(mode: str) -> None:
 
 
 async def test_two_steps_may_ask_side_by_side(mode: str) -> None:
-    async def answer(_context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+    async def answer(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
         return ElicitResult(action="accept", content={"answer": 12 if "rows" in params.message else "m"})
 
     async with connected(mode, elicitation_callback=answer) as (client, _):
@@ -417,7 +415,7 @@ async def test_without_elicitation_nobody_can_answer(mode: str) -> None:
 
 
 async def test_a_client_that_fails_to_ask_makes_the_question_unavailable() -> None:
-    async def fail(_context: ClientRequestContext, _params: ElicitRequestParams) -> ElicitResult:
+    async def fail(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
         raise MCPError(INTERNAL_ERROR, "no screen")
 
     async with connected(LEGACY, elicitation_callback=fail) as (client, _):

@@ -113,7 +113,7 @@ def imported_libraries(package: str) -> set[NormalizedName]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.partition(".")[0])
     distributions = importlib.metadata.packages_distributions()
-    outside = names - sys.stdlib_module_names - {"nexus", *ADAPTERS}
+    outside = names - sys.stdlib_module_names - {"nexus", *ADAPTERS, "tests", "benchmarks"}
     return {canonicalize_name(distributions[name][0]) for name in outside}
 
 
@@ -143,6 +143,13 @@ def test_an_adapter_imports_only_what_the_core_and_its_extra_declare(adapter: st
     imported = imported_libraries(f"adapters/{adapter}")
 
     assert extra <= imported <= extra | declared(None)
+
+
+@pytest.mark.checkout
+def test_what_the_tests_import_is_declared() -> None:
+    everything = declared("dev").union(declared(None), *(declared(adapter.removeprefix("nexus_")) for adapter in ADAPTERS))
+
+    assert imported_libraries("tests") - everything == set()
 
 
 def test_every_adapter_has_an_extra_of_its_name() -> None:

@@ -94,7 +94,9 @@ def app_of(*what: Workflow | Callable[..., Any], **options: Any) -> Nexus:
     return app
 
 
-async def call(app: Nexus, operation: str, /, *, interaction: Interaction | None = None, channel: str = "api", **arguments: Any) -> Response:
+async def call(
+    app: Nexus, operation: str, /, *, interaction: Interaction | None = None, channel: str = "api", **arguments: Any
+) -> Response:
     request = Request(operation=operation, arguments=arguments, caller=Caller(channel=channel))
     return await app.dispatch(request, interaction)
 
@@ -285,10 +287,11 @@ async def test_cancelling_a_waiting_run_runs_its_clean_up() -> None:
 
 
 async def test_cancelling_reaches_a_run_that_its_caller_carries() -> None:
-    started = anyio.Event()
+    started, ids = anyio.Event(), []
 
     @nexus.workflow
-    async def endless() -> int:
+    async def endless(*, run: Run) -> int:
+        ids.append(run.id)
         started.set()
         await anyio.sleep_forever()
         return 1
@@ -302,8 +305,7 @@ async def test_cancelling_reaches_a_run_that_its_caller_carries() -> None:
 
         group.start_soon(run)
         await started.wait()
-        [live] = app.executor.runtime._live  # type: ignore[attr-defined]
-        await app.executor.runtime.cancel(live)
+        await app.executor.runtime.cancel(ids[0])
     assert responses[0].error is not None
     assert responses[0].error.code == "cancelled"
 

@@ -97,7 +97,7 @@ async def test_tells_why_an_application_does_not_start(app, nexus_client):
             raise OSError("the disk is on fire")
 
     app.add_channel(Broken)
-    with pytest.raises(OSError, match="the disk is on fire"):
+    with pytest.RaisesGroup(pytest.RaisesExc(OSError, match="the disk is on fire"), allow_unwrapped=True, flatten_subgroups=True):
         await nexus_client(app)
 
 MARK
@@ -145,7 +145,7 @@ def check(result: pytest.RunResult, times: int) -> None:
     """Each test but the last runs *times* times."""
     result.assert_outcomes(passed=7 * times + 2, failed=2 * times, skipped=times)
     result.stdout.fnmatch_lines_random(
-        ["FAILED *test_fails_by_its_own_failure* ZeroDivisionError", "FAILED *test_tells_why_an_application_does_not_stop* ZeroDivisionError*"]
+        ["FAILED *test_fails_by_its_own_failure*", "FAILED *test_tells_why_an_application_does_not_stop*", "*integer division or modulo*"]
     )
 
 
@@ -162,7 +162,7 @@ def test_works_under_pytest_asyncio(pytester: pytest.Pytester, mode: str) -> Non
     mark = "@pytest.mark.asyncio" if mode == "strict" else ""
     pytester.makepyfile("import pytest_asyncio\n" + written(TESTS, mark=mark, fixture=fixture, applications=10))
     pytester.makeini(f"[pytest]\nasyncio_mode = {mode}\nasyncio_default_fixture_loop_scope = function")
-    check(pytester.runpytest_subprocess(*OUR_PLUGIN, "-p", "asyncio"), times=1)
+    check(pytester.runpytest_subprocess(*OUR_PLUGIN), times=1)
 
 
 def test_both_plugins_may_be_there(pytester: pytest.Pytester) -> None:
@@ -172,14 +172,14 @@ def test_both_plugins_may_be_there(pytester: pytest.Pytester) -> None:
         test_anyio=text.replace("MARK", "@pytest.mark.anyio"), test_asyncio=text.replace("MARK", "@pytest.mark.asyncio")
     )
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
-    pytester.runpytest_subprocess(*OUR_PLUGIN, "-p", "asyncio").assert_outcomes(passed=9)
+    pytester.runpytest_subprocess(*OUR_PLUGIN).assert_outcomes(passed=9)
 
 
 def test_it_is_there_for_what_breaks_without_it(pytester: pytest.Pytester) -> None:
     pytest.importorskip("pytest_asyncio")
     pytester.makepyfile("import pytest_asyncio\n" + written(WITHOUT_IT, mark="@pytest.mark.asyncio", fixture="@pytest_asyncio.fixture", applications=0))
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
-    result = pytester.runpytest_subprocess(*OUR_PLUGIN, "-p", "asyncio")
+    result = pytester.runpytest_subprocess(*OUR_PLUGIN)
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["E*RuntimeError: `async with app:` was entered in one task and is left in another*"])
 

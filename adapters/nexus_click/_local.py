@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -23,6 +24,7 @@ from nexus_click._parsing import Invocation
 from nexus_click._terminal import Terminal
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+NOTICE: Final = b"\nstopping; once more kills\n"
 
 
 def run_locally(app: Nexus, invocation: Invocation, terminal: Terminal, *, principal: Principal | None = None) -> int:
@@ -47,7 +49,7 @@ async def _run(app: Nexus, invocation: Invocation, terminal: Terminal, principal
     channel = CliChannel(app, app.config)
     interaction = channel.interaction(invocation, terminal)
     response = None
-    interruption = Interruption(before=interaction.close)
+    interruption = Interruption(terminal=terminal, before=interaction.close)
     try:
         with interruption.handled(), interruption.cancellable():
             async with app:
@@ -57,7 +59,7 @@ async def _run(app: Nexus, invocation: Invocation, terminal: Terminal, principal
         return channel.show_error(error, invocation, terminal)
     if response is not None:
         return channel.show(response, invocation, terminal)
-    channel.show_error(CancelledError("interrupted, and cancelled"), invocation, terminal)
+    channel.show_error(CancelledError("interrupted"), invocation, terminal)
     return 128 + (interruption.signum or signal.SIGINT)
 
 
@@ -69,10 +71,12 @@ class Interruption:
     A handler of the signal module, not of the event loop: an `async def` step that never yields blocks the latter.
 
     Attributes:
+        terminal: Is told, if somebody sits at it.
         before: Called on the event loop just before the cancellation.
         signum: The signal that came.
     """
 
+    terminal: Terminal
     before: Callable[[], None]
     signum: int | None = None
     _scopes: list[anyio.CancelScope] = attrs.field(factory=list)
@@ -99,6 +103,9 @@ class Interruption:
             for each in SIGNALS:
                 signal.signal(each, signal.SIG_DFL)
             self.signum = signum
+            if self.terminal.stderr.isatty():
+                # Not by the stream, which may be in the middle of a write.
+                os.write(self.terminal.stderr.fileno(), NOTICE)
             loop.call_soon_threadsafe(self._cancel)
 
         before = {each: signal.signal(each, first) for each in SIGNALS}

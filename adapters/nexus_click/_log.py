@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 import anyio
 
 import nexus
 
-OURS: Final = tuple(str(Path(place).parent) for place in (__file__, nexus.__file__, anyio.__file__))
+OURS: Final = (
+    "<frozen importlib",
+    *(f"{Path(place).parent}{os.sep}" for place in (__file__, nexus.__file__, anyio.__file__, importlib.__file__)),
+)
 
 
 @contextlib.contextmanager
@@ -42,18 +46,12 @@ def shown_log(*, refusals: bool) -> Iterator[None]:
 
 def trimmed(error: BaseException) -> str:
     """Return the traceback of an exception, without the frames that led into the user's code."""
-    return "".join(traceback.format_exception(type(error), error, _user_part(error.__traceback__))).rstrip("\n")
-
-
-def _user_part(frames: TracebackType | None) -> TracebackType | None:
-    found = frames
-    while found is not None and _is_ours(found.tb_frame.f_code.co_filename):
+    found = error.__traceback__
+    while found is not None and found.tb_frame.f_code.co_filename.startswith(OURS):
         found = found.tb_next
-    return found or frames
-
-
-def _is_ours(filename: str) -> bool:
-    return filename.startswith((*OURS, "<frozen importlib"))
+    # What can't be compiled has no frame of its own; anything else without one is a fault of ours.
+    shown = found if found is not None or isinstance(error, SyntaxError) else error.__traceback__
+    return "".join(traceback.format_exception(type(error), error, shown)).rstrip("\n")
 
 
 class LogHandler(logging.Handler):

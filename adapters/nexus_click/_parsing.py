@@ -73,6 +73,8 @@ class Invocation:
 
     def explain(self, error: InvalidArgumentError) -> InvalidArgumentError:
         """Return the error with the faults in the words of the command line."""
+        if not self.faults:
+            return error
         told = {fault.pointer for fault in self.faults.values() if fault.pointer}
         problems = []
         for problem in error.problems:
@@ -81,7 +83,7 @@ class Invocation:
                 problems.append(fault)
             elif problem.pointer not in told:
                 problems.append(problem)
-        return InvalidArgumentError(error.message, problems)
+        return InvalidArgumentError(f"the arguments of {self.operation!r} don't fit", problems)
 
 
 def parse(
@@ -97,7 +99,7 @@ def parse(
         read_stdin: Returns what `@-` stands for.
         settings: What was said before the operation's name.
     """
-    reading = _Reading(parameters_of(schema), settings)
+    reading = _Reading(parameters_of(schema))
     reading.scan(argv)
     reading.place()
     arguments, faults = reading.values(_Files(read_stdin))
@@ -106,7 +108,7 @@ def parse(
         arguments=arguments,
         spellings=reading.spellings,
         faults=faults,
-        settings=reading.settings,
+        settings=attrs.evolve(settings, **reading.said),
         wants_help=reading.wants_help,
     )
 
@@ -146,7 +148,7 @@ class _Plain:
 @attrs.define(eq=False)
 class _Reading:
     parameters: Sequence[Parameter]
-    settings: Settings
+    said: dict[str, Any] = attrs.field(factory=dict)
     given: dict[str, list[str | bool | None]] = attrs.field(factory=dict)
     plain: list[_Plain] = attrs.field(factory=list)
     unknown: dict[str, str] = attrs.field(factory=dict)
@@ -207,11 +209,11 @@ class _Reading:
         if setting == "help":
             self.wants_help = True
         else:
-            self.settings = attrs.evolve(self.settings, **{setting: True})
+            self.said[setting] = True
 
     def _set_format(self, value: str) -> None:
         if value in FORMATS:
-            self.settings = attrs.evolve(self.settings, format=value)
+            self.said["format"] = value
         else:
             self.fault("format", f"expected one of {', '.join(FORMATS)}, got {value!r}")
             self.spellings.setdefault("format", "--format")

@@ -167,9 +167,8 @@ def _serving() -> Iterator[None]:
         try:
             yield
         except errors.NexusError as error:
-            refused = click.ClickException(error.message)
-            refused.exit_code = rendering.EXIT_STATUS[error.code]
-            raise refused from error
+            click.echo(f"Error: {rendering.clean(error.message)}", err=True)
+            raise click.exceptions.Exit(rendering.EXIT_STATUS[error.code]) from error
 
 
 def _is_loopback(host: str) -> bool:

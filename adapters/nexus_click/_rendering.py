@@ -49,12 +49,13 @@ def as_text(value: Any) -> str:
 
 def error_lines(error: NexusError, invocation: Invocation) -> list[str]:
     """Render an error for people, each wrong argument under the name it has on the command line."""
-    lines = [f"Error: {clean(error.message)}"]
-    if isinstance(error, InvalidArgumentError):
-        for problem in error.problems:
-            spelling = invocation.spelling(problem)
-            place = f"{spelling} ({problem.pointer}): " if spelling else ""
-            lines.append(clean(f"  {place}{problem.message}"))
+    if not isinstance(error, InvalidArgumentError) or not error.problems:
+        return [f"Error: {clean(error.message)}"]
+    lines = [f"Error: the arguments of {invocation.operation!r} don't fit:"]
+    for problem in error.problems:
+        spelling = invocation.spelling(problem)
+        place = f"{spelling} ({problem.pointer}): " if spelling else ""
+        lines.append(clean(f"  {place}{problem.message}"))
     return lines
 
 

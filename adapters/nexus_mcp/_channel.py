@@ -58,13 +58,16 @@ class McpChannel(Channel):
         )
         streams = StreamableHTTPSessionManager(sdk, security_settings=rules, max_request_body_size=most_bytes)
         watch = Watch(self.gateway)
-        await exit_stack.enter_async_context(documents.run())
-        await exit_stack.enter_async_context(streams.run())
-        tasks = await exit_stack.enter_async_context(anyio.create_task_group())
-        exit_stack.callback(tasks.cancel_scope.cancel)
+        # Closed without the error that stops the application, which these task groups would wrap in groups.
+        opened = AsyncExitStack()
+        exit_stack.push_async_callback(opened.aclose)
+        await opened.enter_async_context(documents.run())
+        await opened.enter_async_context(streams.run())
+        tasks = await opened.enter_async_context(anyio.create_task_group())
+        opened.callback(tasks.cancel_scope.cancel)
         tasks.start_soon(watch.run)
         self._endpoint = _Endpoint(documents=documents, streams=streams, watch=watch)
-        exit_stack.callback(self._stop)
+        opened.callback(self._stop)
 
     def _stop(self) -> None:
         self._endpoint = None

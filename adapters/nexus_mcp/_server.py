@@ -26,6 +26,7 @@ from mcp_types import (
     PaginatedRequestParams,
     SetLevelRequestParams,
 )
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from nexus.abc import Gateway
@@ -138,17 +139,20 @@ class Endpoint:
     async def call_tool(self, ctx: Context, params: CallToolRequestParams) -> dict[str, Any]:
         """Answer `tools/call`; stop when the HTTP request that brought it has gone."""
         exchange = _exchange_of(ctx)
-        if exchange is None:
-            return await self._call(ctx, params)
-        with anyio.CancelScope() as scope:
-            exchange.calls.add(scope)
-            try:
+        try:
+            if exchange is None or ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
                 return await self._call(ctx, params)
-            except RefusedError as refusal:
-                exchange.challenge = (refusal.data or {}).get("code") == UnauthenticatedError.default_code
-                raise
-            finally:
-                exchange.calls.discard(scope)
+            # The connection of the handshake era carries the call, and would go on with it.
+            with anyio.CancelScope() as scope:
+                exchange.calls.add(scope)
+                try:
+                    return await self._call(ctx, params)
+                finally:
+                    exchange.calls.discard(scope)
+        except RefusedError as error:
+            if exchange is not None:
+                exchange.challenge = (error.data or {}).get("code") == UnauthenticatedError.default_code
+            raise
         raise RefusedError(CONNECTION_CLOSED, "the client has gone")
 
     async def _call(self, ctx: Context, params: CallToolRequestParams) -> dict[str, Any]:

@@ -10,38 +10,33 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import anyio
+import attrs
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nexus import Nexus
 from nexus.exceptions import ConfigurationError
-from nexus_starlette.application import Application, asgi
+from nexus_starlette.application import asgi
 
 __all__ = ["serve"]
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 BACKLOG: Final = 2048
-LAST_MOMENT_S: Final = 0.1
-"""What uvicorn gets to close connections when the grace period is over."""
+LAST_WORDS_S: Final = 1
+"""What is left for replies to be sent when the application has stopped."""
 SIGNALLED: Final = 128
 """Added to a signal's number: the exit status of what a signal ended, as shells have it."""
 
 
 class _Server(uvicorn.Server):
-    """
-    A uvicorn server that goes on listening while requests in flight are finished, so that `/health/ready` can say so.
+    """A uvicorn server that leaves signals alone: it would raise them again at its end, which ends the process with 143."""
 
-    Signals are its caller's business: uvicorn raises them again when it is done, which would end the process with 143.
-    """
-
-    def __init__(self, config: uvicorn.Config, app: Nexus, announce: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
         super().__init__(config)
-        self._app = app
         self._announce = announce
-        self._in_flight: set[asyncio.Task[None]] | None = None
-        self._deadline = 0.0
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         return nullcontext()
@@ -50,19 +45,73 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._announce()
 
-    def drain(self) -> None:
-        """Begin to stop: accept no work, finish what there is."""
-        self._app.stop_accepting()
-        self._in_flight = set(self.server_state.tasks)
-        self._deadline = anyio.current_time() + self._app.config.shutdown_grace.total_seconds()
 
-    async def on_tick(self, counter: int) -> bool:
-        await super().on_tick(counter)
-        if self._in_flight is None:
-            return False
-        left = self._deadline - anyio.current_time()
-        self.config.timeout_graceful_shutdown = max(left, LAST_MOMENT_S)  # type: ignore[assignment]  # any number of seconds will do
-        return left <= 0 or all(task.done() for task in self._in_flight)
+@attrs.define(eq=False)
+class _Calls:
+    """Passes requests on, and knows when no call is in flight. A `GET` may be an open stream, which is not waited for."""
+
+    application: ASGIApp
+    _in_flight: int = attrs.field(default=0, init=False)
+    _ended: asyncio.Event | None = attrs.field(default=None, init=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            await self.application(scope, receive, send)
+            return
+        self._in_flight += 1
+        try:
+            await self.application(scope, receive, send)
+        finally:
+            self._in_flight -= 1
+            if self._ended is not None:
+                self._ended.set()
+
+    async def until_none(self) -> None:
+        while self._in_flight:
+            self._ended = asyncio.Event()
+            await self._ended.wait()
+
+
+@attrs.define(eq=False)
+class _Service:
+    """The life of an application with a server: the server listens first to last, the application stops before it."""
+
+    app: Nexus
+    calls: _Calls
+    server: _Server
+    listener: socket.socket
+    _scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope, init=False)
+    _stop: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    _signals: list[int] = attrs.field(factory=list, init=False)
+
+    async def run(self) -> int:
+        """Return the exit status."""
+        failure: Exception | None = None
+        async with anyio.create_task_group() as group:
+            try:
+                with self._scope, _handled(self._on_signal):
+                    await self._live(group)
+            except Exception as error:  # noqa: BLE001 - raised below: out of here it would be in an ExceptionGroup
+                failure = error
+            self.server.should_exit = True
+            self.server.force_exit = len(self._signals) > 1
+        if failure is not None:
+            raise failure
+        return SIGNALLED + self._signals[-1] if len(self._signals) > 1 else 0
+
+    async def _live(self, group: anyio.abc.TaskGroup) -> None:
+        async with self.app:
+            group.start_soon(self.server.serve, [self.listener])
+            await self._stop.wait()
+            self.app.stop_accepting()
+            self._scope.deadline = anyio.current_time() + self.app.config.shutdown_grace.total_seconds()
+            await self.calls.until_none()
+
+    def _on_signal(self, number: int) -> None:
+        self._signals.append(number)
+        self._stop.set()
+        if len(self._signals) > 1 or not self.app.started:
+            self._scope.cancel()
 
 
 def serve(app: Nexus, *, host: str | None = None, port: int | None = None) -> int:
@@ -83,39 +132,26 @@ def serve(app: Nexus, *, host: str | None = None, port: int | None = None) -> in
         NexusError: The application can't be started.
     """
     settings = app.config.channels.api
-    application = asgi(app)
+    calls = _Calls(asgi(app))
     with _listen(settings.host if host is None else host, settings.port if port is None else port) as listener:
         config = uvicorn.Config(
-            application,
+            calls,
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             # Which proxies may say who the caller is, the guards decide.
             proxy_headers=False,
+            timeout_graceful_shutdown=LAST_WORDS_S,
             ws="none",
         )
+
+        async def run() -> int:
+            server = _Server(config, lambda: _say(f"{app.title} listens on {_address(listener)}"))
+            return await _Service(app, calls, server, listener).run()
+
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            return runner.run(_serve(application, config, listener))
-
-
-async def _serve(application: Application, config: uvicorn.Config, listener: socket.socket) -> int:
-    app = application.app
-    server = _Server(config, app, lambda: _say(f"{app.title} listens on {_address(listener)}"))
-    received: list[int] = []
-    with anyio.CancelScope() as scope:
-
-        def on_signal(number: int) -> None:
-            received.append(number)
-            if len(received) > 1 or not server.started:
-                scope.cancel()
-            else:
-                server.drain()
-
-        with _handled(on_signal):
-            async with app:
-                await server.serve([listener])
-    return SIGNALLED + received[-1] if len(received) > 1 else 0
+            return runner.run(run())
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -144,7 +180,7 @@ def _handled(on_signal: Callable[[int], None]) -> Iterator[None]:
         return
     loop = asyncio.get_running_loop()
 
-    def handle(number: int, _frame: FrameType | None) -> Any:
+    def handle(number: int, _frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(on_signal, number)
 
     before = {number: signal.signal(number, handle) for number in SIGNALS}

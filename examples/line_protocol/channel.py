@@ -40,9 +40,9 @@ class LineChannel(Channel):
 
     async def start(self, exit_stack: AsyncExitStack) -> None:
         """Listen, until the application stops."""
-        tasks = await exit_stack.enter_async_context(anyio.create_task_group())
         listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=self.port)
         await exit_stack.enter_async_context(listener)
+        tasks = await exit_stack.enter_async_context(anyio.create_task_group())
         exit_stack.callback(tasks.cancel_scope.cancel)
         self.port = listener.extra_attributes[anyio.abc.SocketAttribute.local_port]()
         tasks.start_soon(listener.serve, self.converse)

@@ -35,7 +35,12 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
 
     return [
         BuiltIn(
-            name="runs.get", summary="Show a run.", parameters=[RUN_ID], carry_out=get, result=dict[str, Any], hints=Hints(read_only=True)
+            name="runs.get",
+            summary="Show a run.",
+            parameters=[RUN_ID],
+            carry_out=get,
+            result=dict[str, Any],
+            hints=Hints(read_only=True),
         ),
         BuiltIn(
             name="runs.cancel",

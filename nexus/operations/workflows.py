@@ -49,7 +49,9 @@ def workflow_operations(
     async def graph(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
         return find(call, arguments).graph, None, None
 
-    def built_in(name: str, summary: str, carry_out: Any, result: Any = dict[str, Any], parameters: Sequence[Parameter] = (WORKFLOW,)) -> BuiltIn:
+    def built_in(
+        name: str, summary: str, carry_out: Any, result: Any = dict[str, Any], parameters: Sequence[Parameter] = (WORKFLOW,)
+    ) -> BuiltIn:
         return BuiltIn(
             name=name, summary=summary, parameters=parameters, carry_out=carry_out, result=result, hints=Hints(read_only=True)
         )

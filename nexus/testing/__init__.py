@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from nexus.testing.clock import FakeClock
     from nexus.testing.run_store_contract import RunStoreContract
     from nexus.testing.session_store_contract import SessionStoreContract
+    from nexus.testing.wires import Wire, error_of
 
-__all__ = ["DECLINE", "Client", "FakeClock", "RunStoreContract", "SessionStoreContract"]
+__all__ = ["DECLINE", "Client", "FakeClock", "RunStoreContract", "SessionStoreContract", "Wire", "error_of"]
 
 PLACES = {
     "DECLINE": "nexus.testing.answers",
@@ -33,6 +34,8 @@ PLACES = {
     "FakeClock": "nexus.testing.clock",
     "RunStoreContract": "nexus.testing.run_store_contract",
     "SessionStoreContract": "nexus.testing.session_store_contract",
+    "Wire": "nexus.testing.wires",
+    "error_of": "nexus.testing.wires",
 }
 
 

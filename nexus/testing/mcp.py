@@ -35,7 +35,8 @@ class McpWire(Wire):
     async def execute(self, workflow: str, inputs: Mapping[str, Any]) -> Any:
         """See `Wire.execute`."""
         operation = self.operation(workflow)
-        tool = operation.name.replace(".", "_") if operation.newest else f"{operation.name}.v{operation.version}"
+        name = operation.name.replace(".", "_")
+        tool = name if operation.newest else f"{name}.v{operation.version}"
         arguments = self.recorder.to_builtins(dict(inputs))
         try:
             result = await self._client.call_tool(tool, arguments, progress_callback=_hear)

@@ -1,8 +1,8 @@
 """
 Answers to questions: a scalar, an enum, a list of enums, or a flat class of those.
 
-A question carries the JSON Schema of its answer, and whoever receives the answer checks it by that alone: it may be a process that
-has never seen the workflow's code.
+A question carries the JSON Schema of its answer, and whoever receives the answer checks it by that alone: it may be a process
+that has never seen the workflow's code.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import msgspec
 from nexus.exceptions import InvalidArgumentError, RegistrationError
 from nexus.models import MISSING
 from nexus.workflows.codecs import Codecs
-from nexus.workflows.fields import SCALARS, AnyField, Check, Choice, Field, NullField, Scalar, scalar
+from nexus.workflows.fields import SCALARS, AnyField, Check, Field, NullField, Scalar, scalar
 from nexus.workflows.fields_bounds import Bounds
+from nexus.workflows.fields_choice import Choice
 from nexus.workflows.fields_nested import GuardedField, ListField, UnionField
 from nexus.workflows.fields_objects import Member, ObjectField
 from nexus.workflows.fits import named
@@ -30,7 +31,13 @@ NOTHING: Final = Bounds()
 POINTER: Final = "/answer"
 FORMATS: Final = {shown.get("format"): type_ for type_, (_, _, shown) in SCALARS.items() if "format" in shown}
 TYPES: Final[Mapping[str, type[Any]]] = {"string": str, "integer": int, "number": float, "boolean": bool}
-ORDERS: Final = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt", "multipleOf": "multiple_of"}
+ORDERS: Final = {
+    "minimum": "ge",
+    "exclusiveMinimum": "gt",
+    "maximum": "le",
+    "exclusiveMaximum": "lt",
+    "multipleOf": "multiple_of",
+}
 LENGTHS: Final = {"minLength": "min_length", "maxLength": "max_length", "pattern": "pattern"}
 COUNTS: Final = {"minItems": "min_length", "maxItems": "max_length"}
 
@@ -79,19 +86,22 @@ def _simple(field: Field, type_: Any) -> dict[str, Any]:
     listed = isinstance(inner, ListField) and isinstance(inner.item, Choice)
     if not listed and not isinstance(inner, Choice) and not (isinstance(inner, Scalar) and inner.type is not bytes):
         raise TypeError(
-            f"run.ask(…, {named(type_)}): an answer is a str, int, float, bool, date, time, datetime, timedelta, Decimal, UUID, Enum, "
-            f"Literal, a list of Enum or Literal, or a flat class of those; ask several questions instead"
+            f"run.ask(…, {named(type_)}): an answer is a str, int, float, bool, date, time, datetime, timedelta, Decimal, UUID, "
+            f"Enum or Literal, a list of Enum or Literal, or a flat class of those; ask several questions instead"
         )
     if not _is_sayable(field):
-        raise TypeError(f"run.ask(…, {named(type_)}): JSON Schema can't say all of these constraints; check the answer in the step")
+        raise TypeError(
+            f"run.ask(…, {named(type_)}): JSON Schema can't say all of these constraints; check the answer in the step"
+        )
     return field.schema(Definitions())
 
 
 def _is_sayable(field: Field) -> bool:
     """Whether the schema says all that the hint says."""
     bounds: Bounds = getattr(field, "bounds", NOTHING)
-    said: Mapping[Any, Any] = {int: ORDERS, float: ORDERS, str: LENGTHS}.get(getattr(field, "type", None), {})
-    names = set((COUNTS if isinstance(field, ListField) else said).values())
+    keywords: Mapping[Any, Mapping[str, str]] = {int: ORDERS, float: ORDERS, str: LENGTHS}
+    said = COUNTS if isinstance(field, ListField) else keywords.get(getattr(field, "type", None), {})
+    names = set(said.values())
     return not bounds.predicates and all(getattr(bounds, name) is None or name in names for name in CONSTRAINTS)
 
 
@@ -129,8 +139,7 @@ def _field_of(schema: Mapping[str, Any]) -> Field:
     if "enum" in schema:
         return Choice([(value, value) for value in schema["enum"]])
     if kind == "array":
-        items = _field_of(schema["items"])
-        return UniqueList(items, _bounds(schema, COUNTS)) if schema.get("uniqueItems") else ListField(list, items, _bounds(schema, COUNTS))
+        return ListField(Distinct if schema.get("uniqueItems") else list, _field_of(schema["items"]), _bounds(schema, COUNTS))
     if kind == "object":
         return _object_of(schema)
     type_ = FORMATS.get(schema.get("format"), TYPES[str(kind)])
@@ -152,15 +161,8 @@ def _bounds(schema: Mapping[str, Any], names: Mapping[str, str]) -> Bounds:
     return Bounds(**{ours: schema[theirs] for theirs, ours in names.items() if theirs in schema})
 
 
-class UniqueList(ListField):
-    """A list of different items, which keeps their order where a set would not."""
-
-    def __init__(self, item: Field, bounds: Bounds) -> None:
-        super().__init__(Distinct, item, bounds)
-
-
 class Distinct(list[Any]):
-    """A list without its repetitions."""
+    """A list without its repetitions, which keeps the order where a set would not."""
 
     def __init__(self, items: Iterable[Any]) -> None:
         super().__init__(dict.fromkeys(items))

@@ -9,9 +9,9 @@ import msgspec
 
 from nexus.exceptions import InvalidArgumentError, RegistrationError
 from nexus.workflows.fields import Check, Field
+from nexus.workflows.fields_outgoing import Preparer
 from nexus.workflows.hints import Codec, Translator
 from nexus.workflows.schema import Definitions
-from nexus.workflows.fields_outgoing import Preparer
 
 __all__ = ["Codecs"]
 

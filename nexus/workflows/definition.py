@@ -52,11 +52,15 @@ def make_options(
 ) -> WorkflowOptions:
     """Check a workflow's options, each by itself."""
     if not all(NAME.fullmatch(part) for part in name.split(".")):
-        raise RegistrationError(f"{place}: {name!r} can't be a name: use lower-case letters, digits and _, dots between, and give name=…")
+        raise RegistrationError(
+            f"{place}: {name!r} can't be a name: use lower-case letters, digits and _, dots between, and give name=…"
+        )
     if not VERSION.fullmatch(version):
         raise RegistrationError(f"{place}: version={version!r}: use letters, digits, dots, - and _, like '2' or '1.10'")
     if isinstance(tags, str) or isinstance(channels, str):
-        raise RegistrationError(f"{place}: tags= and channels= take several names: write [{(tags if isinstance(tags, str) else channels)!r}]")
+        raise RegistrationError(
+            f"{place}: tags= and channels= take several names: write [{(tags if isinstance(tags, str) else channels)!r}]"
+        )
     return WorkflowOptions(
         name=name,
         version=version,

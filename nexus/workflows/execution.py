@@ -45,7 +45,7 @@ async def carry_out(live: LiveRun, plan: Plan, inputs: dict[str, Any]) -> Any:
         step = plan.single
         if step.run_parameter is not None:
             inputs[step.run_parameter] = Run(live, step.name)
-        return await _recorded(live, step.name, step.function(**inputs))
+        return await step.function(**inputs)
     results: list[Any] = [None] * len(plan.steps)
     if plan.in_line:
         for index, step in enumerate(plan.steps):
@@ -117,12 +117,19 @@ class Lanes:
             raise self._failure
 
 
-async def _run_step(live: LiveRun, step: PlannedStep, inputs: Mapping[str, Any], results: Sequence[Any]) -> Any:
+def _run_step(live: LiveRun, step: PlannedStep, inputs: Mapping[str, Any], results: Sequence[Any]) -> Awaitable[Any]:
     arguments = {parameter: results[index] for parameter, index in step.from_steps}
     for parameter, name in step.from_inputs:
         arguments[parameter] = inputs[name]
     if step.each is None:
-        return await _recorded(live, step.name, _call(live, step, step.name, arguments))
+        return _recorded(live, step.name, _call(live, step, step.name, arguments))
+    return _fan_out(live, step, arguments, inputs, results)
+
+
+async def _fan_out(
+    live: LiveRun, step: PlannedStep, arguments: Mapping[str, Any], inputs: Mapping[str, Any], results: Sequence[Any]
+) -> list[Any]:
+    assert step.each is not None  # noqa: S101 - the caller looked
     parameter, index, source = step.each
     items = list(results[index] if source is None else inputs[source])
     outputs: list[Any] = [None] * len(items)
@@ -136,6 +143,9 @@ async def _run_step(live: LiveRun, step: PlannedStep, inputs: Mapping[str, Any],
 
 
 def _call(live: LiveRun, step: PlannedStep, name: str, arguments: dict[str, Any]) -> Awaitable[Any]:
+    if step.plain:
+        called: Awaitable[Any] = step.function(**arguments)
+        return called
     if step.run_parameter is not None:
         run = Run(live, name)
         arguments[step.run_parameter] = run if step.is_async else BlockingRun(run)

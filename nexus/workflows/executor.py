@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from nexus.abc import Clock, Interaction, Runtime, RunStore
+from nexus.abc import Clock, Interaction, RunStore, Runtime
 from nexus.exceptions import (
     ArgumentProblem,
     CancelledError,
@@ -130,15 +130,16 @@ def _question(record: RunRecord, name: str | None) -> Question | None:
         return record.questions.get(name)
     if len(record.questions) > 1:
         problem = ArgumentProblem("/question", f"missing; expected one of: {', '.join(record.questions)}")
-        raise InvalidArgumentError(f"run {record.id} has {len(record.questions)} questions open; say which one this answers", [problem])
+        raise InvalidArgumentError(
+            f"run {record.id} has {len(record.questions)} questions open; say which one this answers", [problem]
+        )
     return next(iter(record.questions.values()), None)
 
 
 def _answered(record: RunRecord, question: Question, answer: Any) -> RunRecord:
     checked = check_answer(question.schema, answer)
     questions: Mapping[str, Question] = {name: other for name, other in record.questions.items() if name != question.name}
-    return attrs.evolve(
-        record,
+    return record.changed(
         questions=questions,
         answers={**record.answers, question.name: checked},
         status="waiting" if questions else "running",

@@ -12,10 +12,9 @@ import math
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final
@@ -27,11 +26,23 @@ from msgspec import Meta, MsgspecError, convert
 from nexus.exceptions import ArgumentProblem
 from nexus.models import MISSING
 from nexus.workflows.fields_bounds import Bounds
+from nexus.workflows.fields_text import shorten
 from nexus.workflows.files import FilesRoot
 from nexus.workflows.schema import Definitions
-from nexus.workflows.fields_text import shorten
 
-__all__ = ["ANY_KIND", "AnyField", "Check", "Choice", "Fast", "Field", "NullField", "PathField", "Scalar", "marker", "scalar", "token"]
+__all__ = [
+    "ANY_KIND",
+    "AnyField",
+    "Check",
+    "Fast",
+    "Field",
+    "NullField",
+    "PathField",
+    "Scalar",
+    "marker",
+    "scalar",
+    "token",
+]
 
 ANY_KIND: Final = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
 YES: Final = frozenset({"true", "yes", "y", "on", "1"})
@@ -64,7 +75,7 @@ class Fast(Check):
 
     __slots__ = ()
 
-    def refuse(self, at: str, message: str) -> None:
+    def refuse(self, at: str, message: str) -> None:  # noqa: ARG002 - msgspec asks only whether
         """Stop."""
         raise ValueError(message)
 
@@ -93,7 +104,7 @@ class Field(ABC):
     def schema(self, defs: Definitions) -> dict[str, Any]:
         """Return the JSON Schema."""
 
-    def holds(self, value: Any) -> bool:
+    def holds(self, value: Any) -> bool:  # noqa: ARG002 - most have no Python values of their own
         """Whether it is such a Python value already."""
         return False
 
@@ -129,17 +140,13 @@ class AnyField(Field):
     kinds = ANY_KIND
     native = Any
 
-    def take(self, value: Any, at: str, check: Check) -> Any:
+    def take(self, value: Any, at: str, check: Check) -> Any:  # noqa: ARG002 - nothing can be wrong
         """Return it as it is."""
         return value
 
-    def schema(self, defs: Definitions) -> dict[str, Any]:
+    def schema(self, defs: Definitions) -> dict[str, Any]:  # noqa: ARG002 - only nested ones need definitions
         """Return the schema that takes all."""
         return {}
-
-    def holds(self, value: Any) -> bool:
-        """Say yes."""
-        return True
 
 
 class NullField(Field):
@@ -155,7 +162,7 @@ class NullField(Field):
             return None
         return self.wrong(value, at, check)
 
-    def schema(self, defs: Definitions) -> dict[str, Any]:
+    def schema(self, defs: Definitions) -> dict[str, Any]:  # noqa: ARG002 - only nested ones need definitions
         """Return the schema."""
         return {"type": "null"}
 
@@ -177,7 +184,7 @@ class Scalar(Field):
     words: str
     kinds: frozenset[str]
     rendering: Mapping[str, Any]
-    bounds: Bounds = Bounds()
+    bounds: Bounds
 
     @property
     def expected(self) -> str:
@@ -194,7 +201,7 @@ class Scalar(Field):
             return self.wrong(value, at, check)
         return result
 
-    def schema(self, defs: Definitions) -> dict[str, Any]:
+    def schema(self, defs: Definitions) -> dict[str, Any]:  # noqa: ARG002 - only nested ones need definitions
         """Return the schema."""
         return {**self.rendering, **self.bounds.schema(self.type)}
 
@@ -215,9 +222,12 @@ class Scalar(Field):
     def _finite(self) -> Any:
         # msgspec takes the bounds of the outermost annotation only where both name the same one.
         bounds = self.bounds
-        low = {} if bounds.ge is not None or bounds.gt is not None else {"ge": -self.LARGEST}
-        high = {} if bounds.le is not None or bounds.lt is not None else {"le": self.LARGEST}
-        return Annotated[float, Meta(**low, **high)] if low or high else float
+        limits: dict[str, Any] = {}
+        if bounds.ge is None and bounds.gt is None:
+            limits["ge"] = -self.LARGEST
+        if bounds.le is None and bounds.lt is None:
+            limits["le"] = self.LARGEST
+        return Annotated[float, Meta(**limits)] if limits else float
 
     def _is_number(self, value: Any) -> bool:
         if isinstance(value, float):
@@ -296,7 +306,7 @@ class PathField(Field):
 
     def take(self, value: Any, at: str, check: Check) -> Any:
         """Return the path."""
-        if type(value) is not str and not isinstance(value, (str, Path)):  # noqa: UP038 - a union is made anew at each call
+        if type(value) is not str and not isinstance(value, (str, Path)):
             return self.wrong(value, at, check)
         try:
             path = held(value, check)
@@ -304,100 +314,13 @@ class PathField(Field):
             return check.refuse(at, f"{error}; got {shorten(str(value))}")
         return self.wrong(value, at, check) if self.bounded and not self.bounds.hold(path) else path
 
-    def schema(self, defs: Definitions) -> dict[str, Any]:
+    def schema(self, defs: Definitions) -> dict[str, Any]:  # noqa: ARG002 - only nested ones need definitions
         """Return the schema."""
         return {"type": "string", "format": "path", **self.bounds.schema(Path)}
 
     def holds(self, value: Any) -> bool:
         """Whether it is a path already."""
         return isinstance(value, Path)
-
-
-class Choice(Field):
-    """
-    One of some values: an Enum, a Literal.
-
-    Args:
-        choices: JSON value and Python value of each.
-        type_: The Enum, or None.
-        native: The type that msgspec understands, or None.
-    """
-
-    def __init__(self, choices: Sequence[tuple[Any, Any]], *, type_: type[Enum] | None = None, native: Any = None) -> None:
-        self.choices = choices
-        self.type = type_
-        self.by_value = {(type(shown), shown): value for shown, value in choices}
-        self.kinds = frozenset(_kind_of_choice(shown) for shown, _ in choices)
-        if native is not None:
-            self.native = native
-
-    @property
-    def expected(self) -> str:
-        """`one of 'red', 'green'`."""
-        most = 10
-        shown = ", ".join(shorten(shown) for shown, _ in self.choices[:most])
-        rest = f" or {len(self.choices) - most} others" if len(self.choices) > most else ""
-        return f"one of {shown}{rest}" if len(self.choices) > 1 else shown
-
-    def take(self, value: Any, at: str, check: Check) -> Any:
-        """Return the member or the literal."""
-        if self.holds(value):
-            return value
-        found = self._find(value)
-        if found is MISSING and check.lenient and isinstance(value, str):
-            found = self._find_text(value)
-        if found is MISSING and self.type is not None:
-            found = self._ask_enum(value)
-        return self.wrong(value, at, check) if found is MISSING else found
-
-    def schema(self, defs: Definitions) -> dict[str, Any]:
-        """Return the schema."""
-        values = [shown for shown, _ in self.choices]
-        kinds = sorted(self.kinds)
-        return {"type": kinds[0] if len(kinds) == 1 else kinds, "enum": values}
-
-    def holds(self, value: Any) -> bool:
-        """Whether it is a member already."""
-        return self.type is not None and isinstance(value, self.type)
-
-    def _find(self, value: Any) -> Any:
-        if isinstance(value, Enum):
-            found = next((python for _, python in self.choices if python is value), MISSING)
-            if found is not MISSING:
-                return found
-            value = value.value
-        if isinstance(value, float) and value.is_integer() and (float, value) not in self.by_value:
-            value = int(value)
-        try:
-            return self.by_value.get((type(value), value), MISSING)
-        except TypeError:  # a list or an object
-            return MISSING
-
-    def _find_text(self, text: str) -> Any:
-        text = text.strip()
-        for shown, value in self.choices:
-            if shown is True or shown is False:
-                if text.lower() in (YES if shown else NO):
-                    return value
-            elif text == ("null" if shown is None else str(shown)):
-                return value
-        return MISSING
-
-    def _ask_enum(self, value: Any) -> Any:
-        # An Enum may have a `_missing_` of its own.
-        if self.type is None or "_missing_" not in vars(self.type) or isinstance(value, list | dict):
-            return MISSING
-        try:
-            return self.type(value)
-        except ValueError:
-            return MISSING
-
-
-KINDS: Final = {type(None): "null", bool: "boolean", int: "integer", float: "number", str: "string"}
-
-
-def _kind_of_choice(value: Any) -> str:
-    return KINDS[type(value)]
 
 
 WORD: Final = re.compile(r"[~/]")

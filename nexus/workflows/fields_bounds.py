@@ -74,20 +74,20 @@ class Bounds:
         if not self.any:
             return True
         try:
-            return (
+            return bool(
                 self._in_order(value)
                 and (self.multiple_of is None or _is_multiple(value, self.multiple_of))
                 and (not self.counts or _has_length(value, self.min_length or 0, self.max_length))
                 and (self.pattern is None or re.search(self.pattern, value) is not None)
                 and (self.tz is None or (value.tzinfo is not None) is self.tz)
-                and all(bool(predicate(value)) for predicate in self.predicates)
+                and all(predicate(value) for predicate in self.predicates)
             )
         except (TypeError, ValueError, ArithmeticError):
             # A naive and an aware time, say; or a predicate that can't judge the value.
             return False
 
     def _in_order(self, value: Any) -> bool:
-        return (
+        return bool(
             (self.ge is None or value >= self.ge)
             and (self.gt is None or value > self.gt)
             and (self.le is None or value <= self.le)

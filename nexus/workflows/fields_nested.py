@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 from typing import Annotated, Any, Union
 
 import msgspec
 
-from nexus.workflows.fields import ANY_KIND, Check, Choice, Field, Marker, marker, token
+from nexus.workflows.fields import ANY_KIND, Check, Field, marker, token
 from nexus.workflows.fields_bounds import Bounds
+from nexus.workflows.fields_choice import Choice
 from nexus.workflows.fields_text import listed, shorten
 from nexus.workflows.schema import Definitions
 
-__all__ = ["ANY_KIND", "CodecField", "GuardedField", "LateField", "ListField", "MappingField", "TupleField", "UnionField", "native_or_marker", "parsed"]
+__all__ = [
+    "ANY_KIND",
+    "CodecField",
+    "GuardedField",
+    "LateField",
+    "ListField",
+    "MappingField",
+    "TupleField",
+    "UnionField",
+    "native_or_marker",
+    "parsed",
+]
 
 STRING_KINDS = frozenset({"string"})
 
@@ -39,7 +52,7 @@ def native_or_marker(native: Any, field: Field) -> Any:
 
 
 def _items(value: Any) -> list[Any] | None:
-    return list(value) if isinstance(value, Sequence | Set) and not isinstance(value, str | bytes | bytearray) else None
+    return list(value) if isinstance(value, Sequence | AbstractSet) and not isinstance(value, str | bytes | bytearray) else None
 
 
 class ListField(Field):
@@ -82,13 +95,14 @@ class ListField(Field):
 
     def schema(self, defs: Definitions) -> dict[str, Any]:
         """Return the schema."""
-        unique = {"uniqueItems": True} if issubclass(self.type, Set) else {}
+        unique = {"uniqueItems": True} if issubclass(self.type, AbstractSet) else {}
         return {"type": "array", "items": self.item.schema(defs), **unique, **self.bounds.schema(self.type)}
 
     @cached_property
     def native(self) -> Any:
         """The same of the native type of its items."""
-        bare = tuple[self.item.native, ...] if self.type is tuple else self.type[self.item.native]
+        item = self.item.native
+        bare = tuple[item, ...] if self.type is tuple else self.type[item]  # type: ignore[valid-type]
         meta = self.bounds.meta(self.type)
         if meta is None:
             return marker(self) if self.bounds.any else native_or_marker(bare, self)
@@ -269,11 +283,10 @@ def kinds_of(value: Any) -> list[str]:
         return ["integer", "number"]
     if isinstance(value, float):
         return ["number", *(["integer"] if value.is_integer() else [])]
-    if isinstance(value, str):
-        return ["string"]
-    if isinstance(value, Mapping):
-        return ["object"]
-    return ["array"] if _items(value) is not None else []
+    for type_, kind in ((str, "string"), (Mapping, "object"), (Sequence | AbstractSet, "array")):
+        if isinstance(value, type_):
+            return [kind] if not isinstance(value, bytes | bytearray) else []
+    return []
 
 
 def _generality(member: Field) -> int:
@@ -377,15 +390,10 @@ class CodecField(Field):
             text = f": {error}" if str(error) else ""
             return check.refuse(at, f"expected {self.expected}, got {shorten(value)}{text}")
 
-    def schema(self, defs: Definitions) -> dict[str, Any]:
+    def schema(self, defs: Definitions) -> dict[str, Any]:  # noqa: ARG002 - it is the author's
         """Return the schema that was given."""
         return dict(self.rendering)
 
     def holds(self, value: Any) -> bool:
         """Whether it is one already."""
         return isinstance(value, self.type)
-
-
-def ask_field(kind: Marker, value: Any, check: Check) -> Any:
-    """Carry out msgspec's hook: let the field of a marker take the value."""
-    return kind.field.take(value, "", check)

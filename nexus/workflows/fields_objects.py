@@ -141,7 +141,8 @@ class ObjectField(Field):
             # attrs' validators raise with the text first, and the attribute next.
             text, *rest = error.args or ("",)
             culprit = next((m for m in self.arguments if rest and m.name == getattr(rest[0], "name", None)), None)
-            return check.refuse(at + (culprit.pointer if culprit else ""), str(text) or f"{shorten(value)} is not good for {self.name}")
+            message = str(text) or f"{shorten(value)} is not good for {self.name}"
+            return check.refuse(at + (culprit.pointer if culprit else ""), message)
 
     def schema(self, defs: Definitions) -> dict[str, Any]:
         """Return a reference to the definition."""

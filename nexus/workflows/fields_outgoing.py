@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -28,12 +29,12 @@ Way = Callable[[Any], Any]
 
 ATOMS: Final = frozenset({str, int, float, bool, type(None), bytes, date, datetime, time, timedelta, UUID, Decimal})
 READY: Final = ATOMS | {Path, type(msgspec.UNSET)}
-BASES: Final[tuple[tuple[type[Any], Way], ...]] = (
+BASES: Final[tuple[tuple[Any, Way], ...]] = (
     (str, str.__str__),
     (bool, bool),
     (int, int.__int__),
     (float, float.__float__),
-    (bytes | bytearray | memoryview, bytes),  # type: ignore[list-item]
+    (bytes | bytearray | memoryview, bytes),
 )
 
 
@@ -71,7 +72,9 @@ class Preparer:
         way = self._way(type(value))
         if way is None:
             name = type(value).__qualname__
-            raise TypeError(f"a value of type {name} can't be written in JSON; return something that can, or teach it: app.codec({name}, …)")
+            raise TypeError(
+                f"a value of type {name} can't be written in JSON; return something that can, or teach it: app.codec({name}, …)"
+            )
         return way(value)
 
     def _way(self, type_: type[Any], pending: frozenset[Any] = frozenset()) -> Way | None:
@@ -106,7 +109,7 @@ class Preparer:
                 return way
         if issubclass(type_, Mapping):
             return self._mapping
-        return self._items if issubclass(type_, Sequence | Set) or hasattr(type_, "popleft") else None
+        return self._items if issubclass(type_, Sequence | AbstractSet) or hasattr(type_, "popleft") else None
 
     def _mapping(self, value: Mapping[Any, Any]) -> Any:
         changed = {}
@@ -166,16 +169,12 @@ class Preparer:
             return True
         if arguments:
             return all(self._is_closed(item, pending) for item in arguments if item is not Ellipsis)
-        if not isinstance(hint, type) or hint in (list, dict, tuple, set, frozenset, object):
-            return False
-        if any(base in self._codecs for base in hint.__mro__):
+        if not isinstance(hint, type) or any(base in self._codecs for base in hint.__mro__):
             return False
         if hint in READY or hint in pending:
             return True
-        if issubclass(hint, Enum):
-            return self._way(hint) is None
-        is_class = issubclass(hint, msgspec.Struct) or attrs.has(hint) or dataclasses.is_dataclass(hint)
-        return is_class and self._way(hint, pending) is None
+        known = issubclass(hint, Enum | msgspec.Struct) or attrs.has(hint) or dataclasses.is_dataclass(hint)
+        return known and self._way(hint, pending) is None
 
 
 def _is_slotted(type_: Any, names: Sequence[tuple[str, str]]) -> bool:

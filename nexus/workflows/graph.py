@@ -92,7 +92,7 @@ class Graph:
         """Return a Mermaid flowchart: inputs round, steps square, fan-outs stacked."""
         lines = ["flowchart LR"]
         lines += [f"    in_{parameter.name}([{parameter.name}])" for parameter in self.inputs]
-        lines += [f"    {s.name}[[{s.name} × each {s.each[2]}]]" if s.each else f"    {s.name}[{s.name}]" for s in self.steps]
+        lines += [f"    {s.name}[[{s.name} over {s.each[2]}]]" if s.each else f"    {s.name}[{s.name}]" for s in self.steps]
         for step in self.steps:
             lines += [f"    in_{source} --> {step.name}" for source in dict.fromkeys(name for _, name in _inputs_of(step))]
             lines += [f"    {needed} --> {step.name}" for needed in step.needs]
@@ -113,7 +113,9 @@ def analyse(steps: Sequence[StepDefinition], *, output: str | None, place: str) 
         RegistrationError: Something is wrong with them; the text names the place and the way out.
     """
     if not steps:
-        raise RegistrationError(f"{place}: a workflow without steps; give it one with @{place.rpartition(':')[2].partition('@')[0]}.step")
+        raise RegistrationError(
+            f"{place}: a workflow without steps; give it one with @{place.rpartition(':')[2].partition('@')[0]}.step"
+        )
     names = {step.name for step in steps}
     nodes = _in_order({step.name: _wire(step, names) for step in steps}, place)
     by_name = {node.name: node for node in nodes}
@@ -162,7 +164,9 @@ def _run_parameter(parameters: Sequence[Parameter], *, is_async: bool, place: st
         raise RegistrationError(f"{place}: two parameters get the run, {found[0].name!r} and {found[1].name!r}; one is enough")
     for parameter in found:
         if parameter.hint is Run and not is_async:
-            raise RegistrationError(f"{place}: `{parameter.name}: Run` on a `def` step; take `BlockingRun`, or make the step `async def`")
+            raise RegistrationError(
+                f"{place}: `{parameter.name}: Run` on a `def` step; take `BlockingRun`, or make the step `async def`"
+            )
         if parameter.hint is BlockingRun and is_async:
             raise RegistrationError(f"{place}: `{parameter.name}: BlockingRun` on an `async def` step; take `Run`")
         return parameter.name
@@ -196,8 +200,8 @@ def _check_types(node: StepNode, nodes: Mapping[str, StepNode]) -> None:
         result = nodes[source].whole_result
         if not fits(result, hints[parameter]):
             raise RegistrationError(
-                f"{node.definition.place}: parameter {parameter!r} is {named(hints[parameter])}, but step {source!r} returns {named(result)}; "
-                "make the hints agree"
+                f"{node.definition.place}: parameter {parameter!r} is {named(hints[parameter])}, "
+                f"but step {source!r} returns {named(result)}; make the hints agree"
             )
     if node.each is not None and node.each[1]:
         parameter, _, source = node.each
@@ -210,7 +214,8 @@ def _check_types(node: StepNode, nodes: Mapping[str, StepNode]) -> None:
             ) from None
         if not fits(item, hints[parameter]):
             raise RegistrationError(
-                f"{node.definition.place}: parameter {parameter!r} is {named(hints[parameter])}, but an item of step {source!r} is {named(item)}"
+                f"{node.definition.place}: parameter {parameter!r} is {named(hints[parameter])}, "
+                f"but an item of step {source!r} is {named(item)}"
             )
 
 
@@ -231,12 +236,14 @@ def _merged(first: Parameter, second: Parameter, node: StepNode) -> Parameter:
     place = node.definition.place
     if first.hint != second.hint:
         raise RegistrationError(
-            f"{place}: input {second.name!r} is {named(second.hint)} here and {named(first.hint)} in {first.place}; use one type for both"
+            f"{place}: input {second.name!r} is {named(second.hint)} here and {named(first.hint)} in {first.place}; "
+            "use one type for both"
         )
     defaults = [p.default for p in (first, second) if p.default is not MISSING]
     if len(defaults) > 1 and defaults[0] != defaults[1]:
         raise RegistrationError(
-            f"{place}: input {second.name!r} has the default {second.default!r} here and {first.default!r} in {first.place}; use one for both"
+            f"{place}: input {second.name!r} has the default {second.default!r} here and {first.default!r} in {first.place}; "
+            "use one for both"
         )
     described = first if first.description else second
     return attrs.evolve(described, default=defaults[0] if defaults else MISSING)
@@ -249,8 +256,8 @@ def _check_near_misses(nodes: Sequence[StepNode], names: set[str]) -> None:
             near = None if parameter in declared else next((name for name in sorted(names) if _nearly(parameter, name)), None)
             if near is not None:
                 raise RegistrationError(
-                    f"{node.definition.place}: parameter {parameter!r} is nearly the step {near!r}; write {near!r}, or, if it is an input of the "
-                    f"workflow, `{parameter}: Annotated[…, nexus.Input()]`"
+                    f"{node.definition.place}: parameter {parameter!r} is nearly the step {near!r}; write {near!r}, "
+                    f"or, if it is an input of the workflow, `{parameter}: Annotated[…, nexus.Input()]`"
                 )
 
 
@@ -289,5 +296,7 @@ def _output(nodes: Sequence[StepNode], output: str | None, place: str) -> str:
     needed = {name for node in nodes for name in node.needs}
     leaves = [name for name in names if name not in needed]
     if len(leaves) > 1:
-        raise RegistrationError(f"{place}: {len(leaves)} steps have no follower ({', '.join(leaves)}); say which is the result: output={leaves[-1]!r}")
+        raise RegistrationError(
+            f"{place}: {len(leaves)} steps have no follower ({', '.join(leaves)}); say which is the result: output={leaves[-1]!r}"
+        )
     return leaves[0]

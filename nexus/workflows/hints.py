@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Collection, Hashable, Iterable, Mapping, MutableMapping, MutableSequence, MutableSet, Sequence, Set
+from collections.abc import Collection, Hashable, Iterable, Mapping, MutableMapping, MutableSequence, MutableSet, Sequence
+from collections.abc import Set as AbstractSet
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NewType, TypeVar, Union, get_args, get_origin
@@ -13,8 +14,9 @@ import attrs
 
 from nexus.exceptions import RegistrationError
 from nexus.models import MISSING
-from nexus.workflows.fields import AnyField, Choice, Field, NullField, PathField, Scalar, scalar
+from nexus.workflows.fields import AnyField, Field, NullField, PathField, Scalar, scalar
 from nexus.workflows.fields_bounds import Bounds
+from nexus.workflows.fields_choice import Choice
 from nexus.workflows.fields_nested import (
     ANY_KIND,
     CodecField,
@@ -36,7 +38,7 @@ __all__ = ["Codec", "Translator"]
 
 LISTS: Final[Mapping[Any, type[Any]]] = {
     **dict.fromkeys((list, Sequence, MutableSequence, Collection, Iterable), list),
-    **dict.fromkeys((set, Set, MutableSet), set),
+    **dict.fromkeys((set, AbstractSet, MutableSet), set),
     frozenset: frozenset,
 }
 MAPPINGS: Final = (dict, Mapping, MutableMapping)
@@ -105,23 +107,19 @@ class Translator:
                 return type(None) if hint is None else hint
 
     def _special(self, hint: Any, bounds: Bounds) -> Field | None:
-        codec = self.codecs.get(hint) if isinstance(hint, type) else None
+        codec = self.codecs.get(hint)
         if codec is not None:
             return self._guarded(CodecField(codec.type, codec.decode, codec.schema), bounds)
         if hint is type(None):
-            return NullField()
-        if hint is Path:
-            self._check_fit(bounds, hint)
-            return PathField(bounds)
-        made = scalar(hint, bounds) if isinstance(hint, type) else None
-        if made is not None:
-            self._check_fit(bounds, hint)
-            return made
+            return self._guarded(NullField(), bounds)
         if get_origin(hint) is Literal:
             return self._guarded(self._literal(hint), bounds)
         if isinstance(hint, type) and issubclass(hint, Enum):
             return self._guarded(self._enum(hint), bounds)
-        return None
+        made = PathField(bounds) if hint is Path else scalar(hint, bounds)
+        if made is not None:
+            self._check_fit(bounds, hint)
+        return made
 
     def _literal(self, hint: Any) -> Field:
         values = get_args(hint)
@@ -169,7 +167,7 @@ class Translator:
     def _list(self, type_: type[Any], item: Any, bounds: Bounds) -> Field:
         self._check_fit(bounds, type_)
         field = self.field(item)
-        if issubclass(type_, Set) and not field.hashable:
+        if issubclass(type_, AbstractSet) and not field.hashable:
             raise RegistrationError(f"{self.place}: {named(item)} can't be in a set; use list[{named(item)}]")
         return ListField(type_, field, bounds)
 
@@ -191,8 +189,8 @@ class Translator:
             for other in members[i + 1 :]:
                 if not _differ(member, other):
                     raise RegistrationError(
-                        f"{self.place}: {' | '.join(named(item) for item in said)}: JSON can't tell these apart; use one of them, "
-                        f"msgspec.Struct classes with tag=True, or teach a type of your own with app.codec(…)"
+                        f"{self.place}: {' | '.join(named(item) for item in said)}: JSON can't tell these apart; use one of "
+                        f"them, msgspec.Struct classes with tag=True, or teach a type of your own with app.codec(…)"
                     )
         union = UnionField(members) if len(members) > 1 else members[0]
         return GuardedField(union, Bounds(extra=bounds.extra)) if bounds.extra else union
@@ -262,8 +260,8 @@ class Translator:
 
     def _unsupported(self, hint: Any) -> RegistrationError:
         return RegistrationError(
-            f"{self.place}: {named(hint)} can't be written in JSON; use a type that can (a dataclass, attrs class, TypedDict, dict, "
-            f"list, str, …), or teach it: app.codec({named(hint)}, encode=…, decode=…, schema=…)"
+            f"{self.place}: {named(hint)} can't be written in JSON; use a type that can (a dataclass, attrs class, TypedDict, "
+            f"dict, list, str, …), or teach it: app.codec({named(hint)}, encode=…, decode=…, schema=…)"
         )
 
 

@@ -57,7 +57,7 @@ def _flat(metadata: Iterable[Any]) -> Iterator[Any]:
             # pydantic.Field(ge=1) carries annotated-types.
             yield from _flat(getattr(item, "metadata", ()))
             if getattr(item, "description", None):
-                yield Meta(description=item.description)  # type: ignore[attr-defined]
+                yield Meta(description=item.description)
         elif isinstance(getattr(item, "documentation", None), str):
             yield Meta(description=item.documentation)
         elif _is_known(item, "GroupedMetadata"):
@@ -81,7 +81,7 @@ def _from_annotated_types(item: Any, predicates: list[Any], place: str) -> dict[
         predicates.append(item.func)
     elif _is_known(item, "Timezone"):
         if item.tz not in (None, ...):
-            raise RegistrationError(f"{place}: Timezone({item.tz!r}) can't be checked here; use Timezone(...) for any, None for none")
+            raise RegistrationError(f"{place}: Timezone({item.tz!r}) can't be checked; use Timezone(...) for any, None for none")
         return {"tz": item.tz is not None}
     elif type(item).__module__.startswith("annotated_types"):
         raise RegistrationError(f"{place}: {item!r} is not a constraint that can be checked; use Predicate(function)")

@@ -75,8 +75,8 @@ def hints_of(type_: Any, place: str, localns: Mapping[str, Any] | None) -> dict[
         return typing.get_type_hints(type_, localns=known, include_extras=True)
     except NameError as error:
         raise RegistrationError(
-            f"{place}: a field of {type_.__qualname__} names {error.name!r}, which can't be found at run time; import it outside of "
-            f"`if TYPE_CHECKING`, or move it to module level"
+            f"{place}: a field of {type_.__qualname__} names {error.name!r}, which can't be found at run time; import it outside "
+            f"of `if TYPE_CHECKING`, or move it to module level"
         ) from None
 
 
@@ -210,7 +210,7 @@ def _struct_default(field: Any) -> Any:
     return field.default_factory() if field.default_factory in PLAIN_FACTORIES else MISSING
 
 
-def _typeddict_shape(type_: Any, hints: Mapping[str, Any], place: str) -> Shape:
+def _typeddict_shape(type_: Any, hints: Mapping[str, Any], _place: str) -> Shape:
     parts = [
         Part(name=name, argument=name, shown=name, hint=_unwrapped(hint), required=name in type_.__required_keys__)
         for name, hint in hints.items()
@@ -225,7 +225,7 @@ def _unwrapped(hint: Any) -> Any:
     return hint
 
 
-def _namedtuple_shape(type_: Any, hints: Mapping[str, Any], place: str) -> Shape:
+def _namedtuple_shape(type_: Any, hints: Mapping[str, Any], _place: str) -> Shape:
     defaults = type_._field_defaults
     parts = [
         Part(

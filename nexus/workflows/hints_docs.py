@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Description", "described", "describe"]
+__all__ = ["Description", "describe", "described"]
 
 
 @attrs.frozen

@@ -33,6 +33,8 @@ class Detached(Silent):
     answers = Answers.LATER
 
 
+StepRow = tuple[str, StepStatus, float, float, str | None]
+
 SILENT = Silent()
 DETACHED = Detached()
 
@@ -56,6 +58,7 @@ class LiveRun:
         stored: Whether the store has the record.
         carried: By the runtime, so that it may outlive the call that started it.
         park: Makes the run wait for an answer that comes by a later call, and returns it.
+        single: The name of the only step, where that is all there is to the plan; its times are the run's.
         steps: `(name, status, started, ended, error)` of each step that ended.
         cancelled: Somebody cancelled it.
         dropped: The application stops.
@@ -74,7 +77,8 @@ class LiveRun:
     carried: bool = False
     scope: TimeoutScope | None = None
     limiter: Callable[[], anyio.CapacityLimiter]
-    steps: list[tuple[str, StepStatus, float, float, str | None]] = attrs.field(factory=list)
+    single: str | None = None
+    steps: list[StepRow] = attrs.field(factory=list)
     questions: dict[str, OpenQuestion] = attrs.field(factory=dict)
     asked: dict[str, int] = attrs.field(factory=dict)
     cancelled: bool = False

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import anyio
 import attrs
 from anyio.abc import TaskGroup
 from anyio.lowlevel import RunVar
 
-from nexus.abc import Clock, Interaction, Runtime, RunStore
+from nexus.abc import Clock, Interaction, RunStore, Runtime
 from nexus.exceptions import (
     CancelledError,
     ConflictError,
@@ -20,10 +20,10 @@ from nexus.exceptions import (
     NexusError,
     UnavailableError,
 )
-from nexus.models import Answers, Call, Question, RunError, RunRecord, RunStatus, Scope
+from nexus.models import Answers, Call, Question, RunError, RunRecord, RunStatus, Scope, StepStatus
 from nexus.workflows.codecs import Codecs
-from nexus.workflows.execution import carry_out
-from nexus.workflows.live import DETACHED, LiveRun, OpenQuestion
+from nexus.workflows.execution import being_cancelled, carry_out
+from nexus.workflows.live import DETACHED, LiveRun, OpenQuestion, StepRow
 from nexus.workflows.plan import Plan
 
 __all__ = ["LocalRuntime", "Work", "current_run"]
@@ -131,6 +131,7 @@ class LocalRuntime(Runtime):
             park=self._park,
             limiter=self._limiter,
             started=clock.monotonic(),
+            single=None if work.plan.single is None else work.plan.single.name,
         )
         return live
 
@@ -145,7 +146,7 @@ class LocalRuntime(Runtime):
     async def _carried(self, live: LiveRun, work: Work) -> None:
         try:
             if live.record.status == "pending":
-                await self._change(live, lambda record: attrs.evolve(record, status="running"))
+                await self._change(live, lambda record: record.changed(status="running"))
             await self._run(live, work, None)
         except Exception as error:  # noqa: BLE001 - ends this run, never the group that carries the others
             self.report(live.record, error)
@@ -183,6 +184,11 @@ class LocalRuntime(Runtime):
                     status = "succeeded"
                 except Exception as raised:  # noqa: BLE001 - ends the run; its record says so
                     error = raised
+                except anyio.get_cancelled_exc_class() as raised:
+                    if being_cancelled():
+                        raise
+                    # A step awaited something of its own that was cancelled; that must not end in silence.
+                    error = RuntimeError(f"a step raised {type(raised).__name__}, though nobody cancelled it")
         except BaseException:
             # The caller's task is cancelled: its record still has to say so.
             with anyio.move_on_after(CLEAN_UP_S, shield=True):
@@ -190,36 +196,29 @@ class LocalRuntime(Runtime):
             raise
         finally:
             current_run.reset(token)
-        if status != "succeeded":
-            error = _why(live, seconds) if error is None else error
+        if scope.cancel_called:
+            # Also where a step took no notice, and came back with something too late.
+            output, error = None, _why(live, seconds)
+        if error is not None:
             status = "cancelled" if isinstance(error, CancelledError) else "failed"
         return await self._end(live, status, output, error)
 
     async def _end(self, live: LiveRun, status: RunStatus, output: Any, error: BaseException | None) -> RunRecord:
         record = live.record
         failure = None if error is None else _failure(error)
-        ended = RunRecord(
-            id=record.id,
-            workflow=record.workflow,
-            workflow_version=record.workflow_version,
+        duration = self.clock.monotonic() - live.started
+        ended = record.changed(
             status=status,
-            request_id=record.request_id,
-            channel=record.channel,
-            principal=record.principal,
-            tenant=record.tenant,
-            session=record.session,
-            created_at=record.created_at,
-            version=record.version,
             ended_at=self.clock.now(),
-            duration=self.clock.monotonic() - live.started,
-            answers=record.answers,
+            duration=duration,
+            questions={},
             output=output,
             error=failure,
-            steps=live.steps,
+            step_rows=live.steps or _only_step(live, status, duration, failure),
         )
         try:
             if live.stored:
-                await self._change(live, lambda latest: attrs.evolve(ended, answers=latest.answers))
+                await self._change(live, lambda latest: ended.changed(answers=latest.answers, version=latest.version))
             else:
                 live.record = await self.runs.create(live.call.scope, ended)
         except BaseException:
@@ -228,7 +227,7 @@ class LocalRuntime(Runtime):
         finally:
             del self._live[record.id]
             if failure is not None and error is not None:
-                live.record = attrs.evolve(live.record, error=attrs.evolve(failure, exception=error))
+                live.record = live.record.changed(error=attrs.evolve(failure, exception=error))
                 if failure.code in {"failed", "internal"}:
                     self.report(live.record, error)
             self._notify(live)
@@ -240,8 +239,7 @@ class LocalRuntime(Runtime):
             raise ValueError(f"a question named {name!r} is open already; give each its own name=")
         await self._change(
             live,
-            lambda record: attrs.evolve(
-                record,
+            lambda record: record.changed(
                 status="waiting",
                 questions={**record.questions, name: question},
                 answers={other: answer for other, answer in record.answers.items() if other != name},
@@ -310,7 +308,7 @@ class LocalRuntime(Runtime):
 
 def _without(record: RunRecord, name: str) -> RunRecord:
     questions = {other: question for other, question in record.questions.items() if other != name}
-    return attrs.evolve(record, questions=questions, status="waiting" if questions else "running")
+    return record.changed(questions=questions, status="waiting" if questions else "running")
 
 
 def _why(live: LiveRun, seconds: float | None) -> NexusError:
@@ -320,6 +318,14 @@ def _why(live: LiveRun, seconds: float | None) -> NexusError:
     if live.dropped:
         return UnavailableError("the application stopped before the run ended")
     return DeadlineExceededError("the run took longer than its caller waits" + ("" if seconds is None else f" ({seconds:g} s)"))
+
+
+def _only_step(live: LiveRun, status: RunStatus, duration: float, failure: RunError | None) -> list[StepRow]:
+    """Return the row of the step of a plan that has no other, whose times are the run's."""
+    step = live.single
+    if step is None:
+        return []
+    return [(step, cast("StepStatus", status), 0.0, duration, None if failure is None else failure.message)]
 
 
 def _failure(error: BaseException) -> RunError:

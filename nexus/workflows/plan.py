@@ -28,13 +28,14 @@ class PlannedStep:
         each: `(parameter, index of the step, None)` or `(parameter, -1, input)`.
         followers: Indexes of the steps that wait for this one.
         waits_for: How many steps this one waits for.
+        plain: `async def`, without timeout, and its run is not asked for.
     """
 
     name: str
     function: Callable[..., Any]
     is_async: bool
     run_parameter: str | None
-    run_type: type[Run] | type[BlockingRun] | None
+    run_type: type[Run | BlockingRun] | None
     from_steps: tuple[tuple[str, int], ...]
     from_inputs: tuple[tuple[str, str], ...]
     each: tuple[str, int, str | None] | None
@@ -42,6 +43,7 @@ class PlannedStep:
     timeout: float | None
     followers: tuple[int, ...]
     waits_for: int
+    plain: bool
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -96,7 +98,7 @@ def _planned(step: StepNode, index: Mapping[str, int], followers: Mapping[str, l
     if step.each is not None:
         parameter, is_step, source = step.each
         each = (parameter, index[source], None) if is_step else (parameter, -1, source)
-    run_type: type[Run] | type[BlockingRun] | None = None
+    run_type: type[Run | BlockingRun] | None = None
     if step.run_parameter is not None:
         run_type = Run if step.is_async else BlockingRun
     return PlannedStep(
@@ -112,4 +114,5 @@ def _planned(step: StepNode, index: Mapping[str, int], followers: Mapping[str, l
         timeout=step.definition.timeout,
         followers=tuple(followers[step.name]),
         waits_for=len(step.needs),
+        plain=step.is_async and step.run_parameter is None and step.definition.timeout is None,
     )

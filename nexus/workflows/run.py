@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Literal, TypeVar, overload
 
 import anyio
@@ -272,6 +272,6 @@ class BlockingRun:
         anyio.from_thread.check_cancelled()
 
 
-def _from_thread(call: Callable[..., Awaitable[T]], *args: Any) -> T:
+def _from_thread(call: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
     anyio.from_thread.check_cancelled()
     return anyio.from_thread.run(call, *args)

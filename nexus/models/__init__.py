@@ -1,0 +1,48 @@
+"""The values: what is handed between channels, gateway, runtime and stores. All frozen but `Call`."""
+
+from __future__ import annotations
+
+from nexus.models.calls import Call, Caller, Hints, Operation, OperationKind, Request, Response
+from nexus.models.identity import ANONYMOUS, APPLICATION, Principal, Scope, Session, Tenant
+from nexus.models.runs import (
+    MISSING,
+    Answers,
+    Event,
+    ExecutionResult,
+    Missing,
+    Page,
+    Question,
+    RunError,
+    RunRecord,
+    RunStatus,
+    StepRecord,
+    StepStatus,
+)
+
+__all__ = [
+    "ANONYMOUS",
+    "APPLICATION",
+    "MISSING",
+    "Answers",
+    "Call",
+    "Caller",
+    "Event",
+    "ExecutionResult",
+    "Hints",
+    "Missing",
+    "Operation",
+    "OperationKind",
+    "Page",
+    "Principal",
+    "Question",
+    "Request",
+    "Response",
+    "RunError",
+    "RunRecord",
+    "RunStatus",
+    "Scope",
+    "Session",
+    "StepRecord",
+    "StepStatus",
+    "Tenant",
+]

@@ -1,0 +1,86 @@
+"""Who is asking, and what their store calls are restricted to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Final
+
+import attrs
+
+__all__ = ["ANONYMOUS", "ANONYMOUS_SESSION", "APPLICATION", "Principal", "Scope", "Session", "Tenant"]
+
+
+@attrs.frozen(kw_only=True)
+class Scope:
+    """
+    What a store call is restricted to.
+
+    Attributes:
+        tenant: The tenant, or None where there is none.
+        principal: The principal's id; None only in `Scope.ALL`.
+        session: The session of an anonymous caller, whose records are listed for that session only.
+    """
+
+    ALL: ClassVar[Scope]
+
+    tenant: str | None
+    principal: str | None
+    session: str | None = None
+
+    def covers(self, *, tenant: str | None, principal: str | None) -> bool:
+        """Whether a record of that tenant and principal may be had by its id in this scope."""
+        return self is Scope.ALL or (self.tenant == tenant and self.principal == principal)
+
+
+Scope.ALL = Scope(tenant=None, principal=None)
+
+
+@attrs.frozen(kw_only=True)
+class Principal:
+    """
+    Who is asking: a user, a service, or the application itself.
+
+    Attributes:
+        id: Stable, unique within the tenant.
+        roles: Names of what it may do.
+        tenant_id: The tenant it belongs to.
+        attributes: More about it, for guards and workflows.
+    """
+
+    id: str
+    roles: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    tenant_id: str | None = None
+    attributes: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+ANONYMOUS: Final = Principal(id="anonymous")
+APPLICATION: Final = Principal(id="application")
+ANONYMOUS_SESSION: Final = timedelta(minutes=30)
+
+
+@attrs.frozen(kw_only=True)
+class Tenant:
+    """A group of principals kept apart from all others."""
+
+    id: str
+    name: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Session:
+    """
+    A caller's presence, valid on every channel until `expires_at`.
+
+    Attributes:
+        id: Names the session; it is not the bearer token and opens nothing.
+        state: What the caller's workflows keep in it.
+        version: Rises with each change; changes are compare-and-set on it.
+    """
+
+    id: str
+    principal: Principal
+    created_at: datetime
+    expires_at: datetime
+    state: Mapping[str, Any] = attrs.field(factory=dict)
+    version: int = 1

@@ -1,0 +1,237 @@
+"""What becomes of a run: its record, its questions, its events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final, Generic, Literal, TypeVar
+
+import attrs
+
+__all__ = [
+    "MISSING",
+    "Answers",
+    "Event",
+    "ExecutionResult",
+    "Missing",
+    "Page",
+    "Question",
+    "RunError",
+    "RunRecord",
+    "RunStatus",
+    "StepRecord",
+    "StepStatus",
+]
+
+T = TypeVar("T")
+
+RunStatus = Literal["pending", "running", "waiting", "succeeded", "failed", "cancelled"]
+StepStatus = Literal["succeeded", "failed", "cancelled"]
+
+ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Missing(Enum):
+    """The type of `MISSING`: no value at all, which `None` would not say."""
+
+    MISSING = "missing"
+
+
+MISSING: Final = Missing.MISSING
+
+
+class Answers(Enum):
+    """When a caller can answer a run's question: while it listens, by a later call, or not at all."""
+
+    NOW = "now"
+    LATER = "later"
+    NEVER = "never"
+
+
+@attrs.frozen(kw_only=True)
+class Question:
+    """
+    What `run.ask` makes, and what an answer settles.
+
+    Attributes:
+        name: Given, or `step.1`.
+        schema: JSON Schema (2020-12) of the answer: a scalar, an enum, a list of enums, or a flat object of those.
+        default: JSON value proposed to whoever answers, or `MISSING`.
+        problem: Why the last answer was not taken, where the question is asked again.
+    """
+
+    name: str
+    text: str
+    schema: Mapping[str, Any]
+    step: str
+    default: Any = MISSING
+    problem: str | None = None
+
+    def view(self) -> dict[str, Any]:
+        """Return the question as channels show it."""
+        shown = {"name": self.name, "text": self.text, "schema": self.schema, "step": self.step}
+        return shown if self.default is MISSING else {**shown, "default": self.default}
+
+
+@attrs.frozen(kw_only=True)
+class RunError:
+    """
+    How a run failed: the code, and a text for those who may read the run's record.
+
+    Attributes:
+        exception: What was raised, only in what the runtime returns in the process that carried the run; never stored.
+    """
+
+    code: str
+    message: str
+    details: Mapping[str, Any] = attrs.field(factory=dict)
+    exception: BaseException | None = attrs.field(default=None, eq=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class StepRecord:
+    """
+    What became of one step; items of a fan-out are `name[i]`.
+
+    Attributes:
+        started: Seconds since the run was started.
+        ended: Seconds since the run was started.
+    """
+
+    name: str
+    status: StepStatus
+    started: float
+    ended: float
+    error: str | None = None
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class RunRecord:
+    """
+    One execution of a workflow.
+
+    Attributes:
+        id: 128 random bits as hex; whoever holds the id of an anonymous run may read it.
+        version: Rises with each change; changes are compare-and-set on it.
+        answers: By question, what was answered, as JSON values.
+        output: The result, where it succeeded.
+        step_rows: What `steps` shows, as rows of `StepRecord`'s fields.
+    """
+
+    id: str
+    workflow: str
+    workflow_version: str
+    status: RunStatus
+    request_id: str
+    channel: str
+    principal: str
+    tenant: str | None
+    session: str | None
+    created_at: datetime
+    version: int = 1
+    ended_at: datetime | None = None
+    duration: float | None = None
+    questions: Mapping[str, Question] = attrs.field(factory=dict)
+    answers: Mapping[str, Any] = attrs.field(factory=dict)
+    output: Any = None
+    error: RunError | None = None
+    step_rows: Sequence[tuple[str, StepStatus, float, float, str | None]] = ()
+
+    def changed(self, **fields: Any) -> RunRecord:
+        """Return a copy with other values in these fields: `attrs.evolve` without its price, for what every run does."""
+        copy = object.__new__(RunRecord)
+        copy.__dict__.update(self.__dict__)
+        copy.__dict__.update(fields)
+        return copy
+
+    @property
+    def steps(self) -> Sequence[StepRecord]:
+        """What became of each step, in the order in which they ended."""
+        return tuple(
+            StepRecord(name=name, status=status, started=started, ended=ended, error=error)
+            for name, status, started, ended, error in self.step_rows
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.status in ENDED
+
+    def view(self) -> dict[str, Any]:
+        """Return the record as channels show it; `output` is still a Python value, for `Gateway.encode`."""
+        shown: dict[str, Any] = {
+            "run_id": self.id,
+            "workflow": self.workflow,
+            "workflow_version": self.workflow_version,
+            "status": self.status,
+            "version": self.version,
+            "request_id": self.request_id,
+            "channel": self.channel,
+            "principal": self.principal,
+            "created_at": self.created_at,
+            "ended_at": self.ended_at,
+            "execution_time": self.duration,
+            "questions": [question.view() for question in self.questions.values()],
+            "steps": [
+                {"name": name, "status": status, "started": started, "ended": ended}
+                for name, status, started, ended, _ in self.step_rows
+            ],
+        }
+        if self.status == "succeeded":
+            shown["results"] = self.output
+        if self.error is not None:
+            shown["error"] = {"code": self.error.code, "message": self.error.message, "details": self.error.details}
+        return shown
+
+
+@attrs.frozen
+class ExecutionResult(Generic[T]):
+    """
+    What `execute_workflow` returns.
+
+    Attributes:
+        results: The workflow's output.
+        execution_time: Seconds.
+    """
+
+    run_id: str
+    results: T
+    execution_time: float
+    workflow_version: str
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """
+    A fact that was published.
+
+    Attributes:
+        type: A dotted name: `run.progress`, `run.log`.
+        data: JSON values. `run.progress` has `done`, `total`, `message`, `step`; `run.log` has `level`, `message`, `fields`,
+            `step`.
+    """
+
+    id: str
+    type: str
+    data: Any
+    time: datetime
+    run_id: str | None = None
+    request_id: str | None = None
+    source_channel: str | None = None
+    session_id: str | None = None
+    tenant_id: str | None = None
+    principal_id: str | None = None
+
+
+@attrs.frozen
+class Page(Generic[T]):
+    """
+    A piece of a listing.
+
+    Attributes:
+        cursor: Passed as `after` it gives the next piece; None at the end.
+    """
+
+    items: Sequence[T]
+    cursor: str | None = None
