@@ -16,15 +16,17 @@ from benchmarks.suite import BENCHMARKS
 
 
 def _chosen(names: Sequence[str]) -> list[Benchmark]:
-    """Return the benchmarks of those names; `workflow` is all whose name starts with `workflow-`."""
+    """Return the benchmarks of those names; `workflow`, which is none's, is all whose name starts with `workflow-`."""
+    if not names:
+        return list(BENCHMARKS)
+    chosen: list[Benchmark] = []
     for name in names:
-        if not any(benchmark.name == name or benchmark.name.startswith(f"{name}-") for benchmark in BENCHMARKS):
+        named = [benchmark for benchmark in BENCHMARKS if benchmark.name == name]
+        named = named or [benchmark for benchmark in BENCHMARKS if benchmark.name.startswith(f"{name}-")]
+        if not named:
             raise SystemExit(f"no benchmark {name!r}; there are: {', '.join(benchmark.name for benchmark in BENCHMARKS)}")
-    return [
-        benchmark
-        for benchmark in BENCHMARKS
-        if not names or any(benchmark.name == name or benchmark.name.startswith(f"{name}-") for name in names)
-    ]
+        chosen.extend(named)
+    return chosen
 
 
 def _sized(benchmark: Benchmark, *, tiny: bool, rounds: int | None) -> Benchmark:

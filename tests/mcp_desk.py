@@ -60,7 +60,7 @@ class Desk:
     def _register(self) -> None:  # noqa: C901 - one workflow after the other
         app = self.app
 
-        @app.workflow(read_only=True, idempotent=True)
+        @nexus.workflow(read_only=True, idempotent=True)
         def add(a: int, b: int) -> int:
             """Add two numbers."""
             return a + b
@@ -131,13 +131,14 @@ class Desk:
 
         @both.step
         async def second(*, run: Run) -> str:
-            return await run.ask("Which size?", Literal["s", "m"], name="size")
+            size: str = await run.ask("Which size?", Literal["s", "m"], name="size")
+            return size
 
         @both.step
         def sum_up(first: int, second: str) -> Mapping[str, Any]:
             return {"rows": first, "size": second}
 
-        app.register(both)
+        app.register(add, both)
 
 
 def main(files_root: str) -> None:

@@ -277,18 +277,22 @@ async def test_a_body_that_does_not_say_how_long_it_is_is_read_no_further_than_t
     served = asgi(app)
     sent: list[dict[str, Any]] = []
     read = 0
+    read_before_reply: list[int] = []
 
     async def receive() -> dict[str, Any]:
         nonlocal read
         read += 1
-        return {"type": "http.request", "body": b"x" * 60, "more_body": True}
+        return {"type": "http.request", "body": b"x" * 60, "more_body": read < 10}
 
     async def send(message: Any) -> None:
+        if not sent:
+            read_before_reply.append(read)
         sent.append(message)
 
     async with app:
         await served(scope_of("POST", "/api/workflows/old/execute"), receive, send)
-    assert (sent[0]["status"], read) == (413, 2)
+    assert (sent[0]["status"], read_before_reply) == (413, [2])
+    assert [len(message["body"]) > 0 for message in sent[1:]] == [True, False]
 
 
 async def test_a_body_may_come_in_pieces() -> None:
@@ -515,3 +519,16 @@ async def test_an_application_that_was_not_started_is_live_and_not_ready() -> No
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
         assert (await client.get("/health/live")).status_code == 200
         assert (await client.get("/health/ready")).status_code == 503
+
+
+async def test_a_result_that_json_has_no_word_for_is_a_fault_and_not_shown() -> None:
+    app = desk()
+
+    @app.workflow
+    async def odd() -> Any:
+        return object()
+
+    async with serving(app) as client:
+        response = await execute(client, "odd")
+    assert error_of(response) == (500, "internal")
+    assert "object" not in response.text

@@ -85,7 +85,7 @@ async def lifespan_of(application: Any) -> list[Any]:
     async def send(message: Any) -> None:
         said.append(message)
 
-    with pytest.raises((UnavailableError, LookupError)):
+    with pytest.raises((UnavailableError, ExceptionGroup)):
         await application({"type": "lifespan"}, receive, send)
     return said
 

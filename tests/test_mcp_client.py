@@ -29,6 +29,7 @@ from mcp_types import (
     LoggingMessageNotificationParams,
 )
 
+import nexus
 from nexus.abc import Guard
 from nexus.exceptions import PermissionDeniedError, RegistrationError, UnauthenticatedError
 from nexus.models import Call, Scope
@@ -223,10 +224,11 @@ async def test_an_older_version_has_its_version_in_its_name(mode: str) -> None:
     async with connected(mode, cache=None) as (client, desk):
         assert (await client.call_tool("add", {"a": 1, "b": 1})).structured_content == {"result": 2}
 
-        @desk.app.workflow(name="add", version="2")
+        @nexus.workflow(name="add", version="2")
         def add_more(a: int, b: int) -> int:
             return a + b + 100
 
+        desk.app.register(add_more)
         newest = await client.call_tool("add", {"a": 1, "b": 1})
         older = await client.call_tool("add.v1", {"a": 1, "b": 1})
         names = {tool.name for tool in (await client.list_tools()).tools}
@@ -240,14 +242,15 @@ async def test_two_workflows_of_one_tool_name_are_an_error_that_names_both(mode:
     async with connected(mode, cache=None) as (client, desk):
         await client.list_tools()
 
-        @desk.app.workflow(name="a.b")
+        @nexus.workflow(name="a.b")
         def dotted() -> int:
             return 1
 
-        @desk.app.workflow(name="a_b")
+        @nexus.workflow(name="a_b")
         def underlined() -> int:
             return 2
 
+        desk.app.register(dotted, underlined)
         with pytest.raises(MCPError, match=r"a\.b@1 .* and a_b@1 .* both be the MCP tool 'a_b'") as raised:
             await client.list_tools()
         with pytest.raises(MCPError, match="both be the MCP tool"):
@@ -296,6 +299,21 @@ async def test_a_fault_of_ours_is_an_internal_error(mode: str) -> None:
 
     assert raised.value.code == INTERNAL_ERROR
     assert "secret" not in str(raised.value.error)
+
+
+async def test_an_output_that_is_no_json_is_an_internal_error(mode: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with connected(mode) as (client, desk):
+
+        @desk.app.workflow
+        def odd() -> Any:
+            return object()
+
+        with pytest.raises(MCPError, match="could not be answered") as raised:
+            await client.call_tool("odd", {})
+
+    assert raised.value.code == INTERNAL_ERROR
+    assert raised.value.data["code"] == "internal"
+    assert "tool 'odd'" in caplog.text
 
 
 async def test_guards_see_a_message_that_is_no_request(mode: str) -> None:

@@ -18,6 +18,7 @@ from mcp import Client
 from mcp.client.session import ClientRequestContext, ElicitationFnT
 from mcp_types import ElicitRequestParams, ElicitResult
 
+import nexus
 from nexus.abc import Guard
 from nexus.exceptions import RegistrationError, UnauthenticatedError
 from nexus.models import Call, Principal
@@ -426,14 +427,15 @@ async def test_a_channel_that_is_not_started_says_so() -> None:
 async def test_a_collision_keeps_the_channel_from_starting() -> None:
     desk = Desk.open()
 
-    @desk.app.workflow(name="a.b")
+    @nexus.workflow(name="a.b")
     def dotted() -> int:
         return 1
 
-    @desk.app.workflow(name="a_b")
+    @nexus.workflow(name="a_b")
     def underlined() -> int:
         return 2
 
+    desk.app.register(dotted, underlined)
     async with AsyncExitStack() as stack:
         with pytest.raises(RegistrationError, match="both be the MCP tool"):
             await McpChannel(desk.app, desk.app.config).start(stack)

@@ -281,7 +281,7 @@ GOOD: list[tuple[Any, Any, Any]] = [
     (Annotated[int, pydantic.Field(ge=1, description="How many.")], 1, 1),
     (Annotated[int | None, at.Ge(1)], None, None),
     (Annotated[int, at.Ge(2**70)], 2**70, 2**70),
-    (Annotated[float, at.MultipleOf(0.1)], 0.3, 0.3),
+    (Annotated[float, at.MultipleOf(0.5)], 1.5, 1.5),
     (Annotated[float, at.Gt(0), at.Le(1)], 1, 1.0),
     (Annotated[Decimal, at.Ge(Decimal("0.5"))], "0.5", Decimal("0.5")),
     (Annotated[date, at.Gt(date(2026, 1, 1))], "2026-01-02", date(2026, 1, 2)),
@@ -314,7 +314,10 @@ def test_the_slow_way_makes_the_same_of_it(hint: Any, value: Any, expected: Any)
     assert (taken, type(taken)) == (expected, type(expected))
 
 
-@pytest.mark.parametrize(("hint", "value", "expected"), GOOD, ids=numbered(GOOD))
+SYMMETRIC = [case for case in GOOD if case[0] is not Converted]
+
+
+@pytest.mark.parametrize(("hint", "value", "expected"), SYMMETRIC, ids=numbered(SYMMETRIC))
 def test_what_it_makes_can_be_written_and_read_again(hint: Any, value: Any, expected: Any) -> None:
     codecs = Codecs()
     signature = signature_of(hint, codecs)
@@ -340,11 +343,11 @@ BAD: list[tuple[Any, Any, list[tuple[str, str]]]] = [
     (int, None, [("/it", "expected an integer, got null")]),
     (float, float("nan"), [("/it", "expected a number, got nan")]),
     (float, float("-inf"), [("/it", "expected a number, got -inf")]),
-    (float, 10**400, [("/it", f"expected a number, got {str(10**400)[:60]}")]),
+    (float, 10**400, [("/it", f"expected a number, got 1{'0' * 27}...{'0' * 29}")]),
     (bool, 1, [("/it", "expected true or false, got 1")]),
     (bytes, "?", [("/it", "expected base64 text, got '?'")]),
     (date, "tomorrow", [("/it", "expected a date like '2026-11-23', got 'tomorrow'")]),
-    (date, datetime(2026, 1, 1, tzinfo=UTC), [("/it", "expected a date like '2026-11-23', got datetime.datetime(2026, 1, 1, 0, 0, tzinfo=datetim…")]),
+    (date, datetime(2026, 1, 1, tzinfo=UTC), [("/it", "expected a date like '2026-11-23', got datetime.datetime(2026, 1, 1...tzinfo=datetime.timezone.utc)")]),
     (datetime, 5, [("/it", "expected a date and time like '2026-11-23T14:30:00Z', got 5")]),
     (UUID, "x", [("/it", "expected a UUID, got 'x'")]),
     (Decimal, "NaN", [("/it", "expected a decimal number, got 'NaN'")]),
@@ -563,6 +566,18 @@ def test_models_of_pydantic_bring_their_own_definitions() -> None:
 
     assert set(schema["$defs"]) == {"Family", "Person"}
     assert schema["$defs"]["Family"]["properties"]["members"] == {"items": {"$ref": "#/$defs/Person"}, "title": "Members", "type": "array"}
+
+
+def test_three_tenths_are_a_multiple_of_a_tenth() -> None:
+    assert signature_of(Annotated[float, at.MultipleOf(0.1)]).check({"it": 0.3}) == {"it": 0.3}
+
+
+def test_what_a_converter_takes_is_what_comes_in_and_what_it_makes_goes_out() -> None:
+    codecs = Codecs()
+
+    assert signature_of(Converted, codecs).schema["$defs"]["Converted"]["properties"]["length"] == {"type": "string"}
+    assert codecs.output_schema(Converted)["properties"]["length"] == {"type": "string", "format": "duration"}
+    assert codecs.to_builtins(Converted("3 min")) == {"length": "PT180S", "twice": 360}
 
 
 def test_a_message_shows_at_most_sixty_characters_of_a_value() -> None:

@@ -119,7 +119,11 @@ def test_a_run_that_told_nothing_told_nothing() -> None:
 
 
 def test_steps_that_were_run_are_compared_without_their_order() -> None:
-    steps_are([step("airports"), step("flights"), step("weather[0]"), step("weather[1]")], ["flights", "airports", "weather"], in_order=False)
+    steps_are(
+        [step("airports"), step("flights"), step("weather[0]"), step("weather[1]")],
+        ["flights", "airports", "weather"],
+        in_order=False,
+    )
 
 
 def test_steps_may_be_compared_in_the_order_in_which_they_ended() -> None:

@@ -53,7 +53,7 @@ async def test_nobody_wakes_before_the_time() -> None:
         tasks.start_soon(note, clock, 1, woken)
         await clock.advance(0.999)
         assert woken == []
-        assert clock.pending == (0.001,)
+        assert list(clock.pending) == [0.001]
         await clock.advance(timedelta(milliseconds=1))
         assert woken == [(1, 1)]
         assert clock.pending == ()
@@ -120,7 +120,7 @@ async def test_a_timeout_cancels_its_scope_when_the_time_has_come() -> None:
 async def test_a_timeout_that_is_not_reached_leaves_nothing_behind() -> None:
     clock = FakeClock()
     with clock.timeout(30) as scope:
-        assert clock.pending == (30,)
+        assert list(clock.pending) == [30]
     assert clock.pending == ()
     await clock.advance(60)
     assert not scope.cancel_called

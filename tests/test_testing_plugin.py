@@ -145,7 +145,11 @@ def check(result: pytest.RunResult, times: int) -> None:
     """Each test but the last runs *times* times."""
     result.assert_outcomes(passed=7 * times + 2, failed=2 * times, skipped=times)
     result.stdout.fnmatch_lines_random(
-        ["FAILED *test_fails_by_its_own_failure*", "FAILED *test_tells_why_an_application_does_not_stop*", "*integer division or modulo*"]
+        [
+            "FAILED *test_fails_by_its_own_failure*",
+            "FAILED *test_tells_why_an_application_does_not_stop*",
+            "*integer division or modulo*",
+        ]
     )
 
 
@@ -177,7 +181,10 @@ def test_both_plugins_may_be_there(pytester: pytest.Pytester) -> None:
 
 def test_it_is_there_for_what_breaks_without_it(pytester: pytest.Pytester) -> None:
     pytest.importorskip("pytest_asyncio")
-    pytester.makepyfile("import pytest_asyncio\n" + written(WITHOUT_IT, mark="@pytest.mark.asyncio", fixture="@pytest_asyncio.fixture", applications=0))
+    pytester.makepyfile(
+        "import pytest_asyncio\n"
+        + written(WITHOUT_IT, mark="@pytest.mark.asyncio", fixture="@pytest_asyncio.fixture", applications=0)
+    )
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
     result = pytester.runpytest_subprocess(*OUR_PLUGIN)
     result.assert_outcomes(passed=1, errors=1)

@@ -20,7 +20,6 @@ from mcp_types import (
     CallToolRequestParams,
     ElicitResult,
     EmptyResult,
-    ErrorData,
     ListToolsResult,
     LoggingLevel,
     PaginatedRequestParams,
@@ -32,6 +31,7 @@ from pydantic import ValidationError
 from nexus.abc import Gateway
 from nexus.exceptions import (
     CancelledError,
+    InternalError,
     InvalidArgumentError,
     MalformedRequestError,
     NexusError,
@@ -50,7 +50,6 @@ from nexus_mcp._wire import (
     open_questions,
     parse_answer,
     parse_call,
-    protocol_error,
     render_error,
     render_output,
     render_questions,
@@ -169,12 +168,11 @@ class Endpoint:
         except MCPError:
             raise
         except NexusError as error:
-            raise RefusedError.from_error_data(
-                protocol_error(error) or ErrorData(code=INTERNAL_ERROR, message=error.message)
-            ) from error
+            raise RefusedError(INTERNAL_ERROR, error.message, details_of(error)) from error
         except Exception as error:
             logger.exception("the call of tool %r could not be answered", params.name)
-            raise RefusedError(INTERNAL_ERROR, "the call could not be answered; the log has the reason") from error
+            fault = InternalError("the call could not be answered; the log has the reason")
+            raise RefusedError(INTERNAL_ERROR, fault.message, details_of(fault)) from error
 
     async def _resume(
         self, tool: Projection | None, caller: Caller, interaction: ClientInteraction, params: CallToolRequestParams

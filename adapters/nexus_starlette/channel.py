@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar, Final
 
+import anyio
 from starlette.types import Receive, Scope, Send
 
 from nexus import __version__
 from nexus.abc import Channel, Gateway, Interaction
 from nexus.config import NexusConfig
-from nexus.exceptions import InternalError, NexusError, WorkflowNotFoundError
+from nexus.exceptions import InternalError, NexusError, PayloadTooLargeError, WorkflowNotFoundError
 from nexus.models import Answers, Event, Question
 from nexus_starlette import parse, render
 from nexus_starlette.openapi import Document
@@ -41,6 +42,8 @@ class AnswersLater(Interaction):
 
 
 LATER: Final = AnswersLater()
+LINGER_S: Final = 1.0
+LINGER_BYTES: Final = 16 * 2**20
 PRODUCT: Final = (b"x-nexus-version", __version__.encode())
 
 
@@ -73,17 +76,22 @@ class ApiChannel(Channel):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer an HTTP request, unless its client has left."""
         head = parse.head_of(scope)
+        lingers = False
         try:
             answer = await self._answer(head, receive)
             if answer is None:
                 return
             body = self._encode(answer)
         except NexusError as error:
+            lingers = isinstance(error, PayloadTooLargeError) and b"expect" not in head.headers
             rejected = await self.gateway.reject(head.caller, error)
             answer = render.failed(rejected.request_id, rejected.error or error)
             body = self._encode(answer)
         await send({"type": "http.response.start", "status": answer.status, "headers": self._headers_of(head, answer, body)})
-        await send({"type": "http.response.body", "body": b"" if head.method == "HEAD" else body})
+        await send({"type": "http.response.body", "body": b"" if head.method == "HEAD" else body, "more_body": lingers})
+        if lingers:
+            await _linger(receive)
+            await send({"type": "http.response.body", "body": b""})
 
     async def _answer(self, head: parse.Head, receive: Receive) -> render.Answer | None:
         endpoint, target = find(head.path)
@@ -162,3 +170,20 @@ async def _read(head: parse.Head, receive: Receive, limit: int) -> bytes | None:
         if not message.get("more_body", False):
             return b"".join((*chunks, chunk)) if chunks else chunk
         chunks.append(chunk)
+
+
+async def _linger(receive: Receive) -> None:
+    """
+    Hear a caller out for a moment that has been answered while it still sends.
+
+    A server closes the connection after the reply; a client that has sent something into it by then is told by its system that
+    the connection was reset, often before it could read the reply (RFC 9112, section 9.6).
+    """
+    heard = 0
+    # Real time, on purpose: a test's clock that nobody moves must not keep a connection open.
+    with anyio.move_on_after(LINGER_S):
+        while heard < LINGER_BYTES:
+            message = await receive()
+            if not message.get("more_body", False):
+                return
+            heard += len(message["body"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from operator import itemgetter
@@ -47,7 +47,7 @@ async def chain(length: int) -> AsyncIterator[Work]:
 async def wide(width: int) -> AsyncIterator[Work]:
     """A node for each step; the sum is the state's own."""
 
-    def adding(place: int) -> Callable[[Any], Awaitable[dict[str, int]]]:
+    def adding(place: int) -> Any:
         async def step(state: Any) -> dict[str, int]:
             return {"total": state["start"] + place}
 

@@ -74,9 +74,8 @@ class Client:
         self._app = app
         self._recorder = Recorder(app)
         self._script = None if answers is None else Script(answers, app.to_builtins)
-        self._wire = WIRES[channel](
-            self._recorder, Principal(id=principal) if isinstance(principal, str) else principal, self._script
-        )
+        caller = Principal(id=principal) if isinstance(principal, str) else principal
+        self._wire = wire(self._recorder, caller, self._script)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:

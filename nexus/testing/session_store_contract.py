@@ -59,7 +59,7 @@ class SessionStoreContract(StoreContract[SessionStore]):
 
     async def test_a_session_is_found_by_its_token_whole(self) -> None:
         principal = Principal(
-            id="ada", roles={"admin", "reader"}, tenant_id="analytics", attributes={"team": "weather", "floor": 3}
+            id="ada", roles=frozenset({"admin", "reader"}), tenant_id="analytics", attributes={"team": "weather", "floor": 3}
         )
         session = session_of(ADA, "s1", principal=principal, state={"cart": [1, {"sku": "x"}], "theme": None})
         async with self.opened() as store:

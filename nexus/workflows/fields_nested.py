@@ -245,12 +245,12 @@ class UnionField(Field):
         return self.wrong(value, at, check)
 
     def _fitting(self, value: Any, check: Check) -> list[Field]:
-        already = [member for member in self.members if member.kinds != ANY_KIND and member.holds(value)]
-        if len(already) == 1:
-            return already
         if check.lenient and isinstance(value, str):
             strings = any("string" in member.kinds for member in self.members)
             return [member for member in self.members if not (strings and member.kinds == {"null"})]
+        already = [member for member in self.members if member.kinds != ANY_KIND and member.holds(value)]
+        if len(already) == 1:
+            return already
         kinds = kinds_of(value)
         for kind in kinds:
             fitting = [member for member in self.members if kind in member.kinds]

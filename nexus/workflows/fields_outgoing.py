@@ -134,10 +134,12 @@ class Preparer:
             as_written = True
         elif attrs.has(type_):
             names = [(a.name, a.alias if a.init and a.alias else a.name) for a in attrs.fields(type_)]
-            as_written = all(name == shown and not name.startswith("_") for name, shown in names) and _is_slotted(type_, names)
+            same_names = all(name == shown and not name.startswith("_") for name, shown in names)
+            as_written = same_names and _is_slotted(type_, names) and names == sorted(names)
         else:
             names = [(field.name, field.name) for field in dataclasses.fields(type_)]
-            as_written = True
+            # What the constructor does not set may be the class's, where msgspec does not look.
+            as_written = all(field.init for field in dataclasses.fields(type_))
         if as_written and self._is_closed_class(type_, [name for name, _ in names], pending | {type_}):
             return None
         config = getattr(type_, "__struct_config__", None)
@@ -178,6 +180,6 @@ class Preparer:
 
 
 def _is_slotted(type_: Any, names: Sequence[tuple[str, str]]) -> bool:
-    """Whether its instances hold nothing but these attributes; msgspec writes whatever they hold."""
+    """Whether its instances hold nothing but these attributes; msgspec writes whatever they hold, in the order of the alphabet."""
     slots = [slot for base in type_.__mro__[:-1] for slot in vars(base).get("__slots__", ["__dict__"])]
     return set(slots) - {"__weakref__"} == {name for name, _ in names}

@@ -211,18 +211,15 @@ def _struct_default(field: Any) -> Any:
 
 
 def _typeddict_shape(type_: Any, hints: Mapping[str, Any], _place: str) -> Shape:
-    parts = [
-        Part(name=name, argument=name, shown=name, hint=_unwrapped(hint), required=name in type_.__required_keys__)
-        for name, hint in hints.items()
-    ]
+    parts = []
+    for name, hint in hints.items():
+        required, bare = name in type_.__required_keys__, hint
+        # The class itself does not see these words where annotations are text.
+        while (word := getattr(get_origin(bare), "_name", "")) in {"Required", "NotRequired", "ReadOnly"}:
+            required = word == "Required" or (word == "ReadOnly" and required)
+            bare = get_args(bare)[0]
+        parts.append(Part(name=name, argument=name, shown=name, hint=bare, required=required))
     return Shape(parts=parts, build=dict, plain=True, instances=False, complete=False)
-
-
-def _unwrapped(hint: Any) -> Any:
-    # `Required`, `NotRequired` and `ReadOnly`, of typing or of typing_extensions.
-    while getattr(get_origin(hint), "_name", "") in {"Required", "NotRequired", "ReadOnly"}:
-        hint = get_args(hint)[0]
-    return hint
 
 
 def _namedtuple_shape(type_: Any, hints: Mapping[str, Any], _place: str) -> Shape:

@@ -74,6 +74,7 @@ class LocalRuntime(Runtime):
     _live: dict[str, LiveRun] = attrs.field(factory=dict, init=False)
     _group: TaskGroup | None = attrs.field(default=None, init=False)
     _stopping: bool = attrs.field(default=False, init=False)
+    _scope: type[anyio.CancelScope] = attrs.field(default=anyio.CancelScope, init=False)
     _drained: anyio.Event | None = attrs.field(default=None, init=False)
     _limiters: RunVar[anyio.CapacityLimiter] = attrs.field(factory=lambda: RunVar("nexus_threads"), init=False)
 
@@ -81,6 +82,8 @@ class LocalRuntime(Runtime):
         """Open the task group that carries runs; stopping gives them a grace period, then cancels them."""
         exit_stack.callback(self._stopped)
         self._group = await exit_stack.enter_async_context(anyio.create_task_group())
+        # The class of this event loop's own: `anyio.CancelScope()` looks it up each time, at half of its price.
+        self._scope = type(anyio.CancelScope())
         exit_stack.push_async_callback(self._drain)
 
     async def submit(self, run: RunRecord, work: Work) -> None:
@@ -156,7 +159,7 @@ class LocalRuntime(Runtime):
             raise UnavailableError(NOT_STARTED)
         live = self._carry(await self.runs.create(work.call.scope, run), work, interaction)
         try:
-            with anyio.CancelScope() if work.seconds is None else self.clock.timeout(work.seconds):
+            with self._scope() if work.seconds is None else self.clock.timeout(work.seconds):
                 return await live.until_settled()
             live.overdue = True
             live.cancel()
@@ -175,7 +178,7 @@ class LocalRuntime(Runtime):
         output: Any = None
         error: BaseException | None = None
         try:
-            with anyio.CancelScope() if seconds is None else self.clock.timeout(seconds) as scope:
+            with self._scope() if seconds is None else self.clock.timeout(seconds) as scope:
                 live.scope = scope
                 if live.cancelled or live.dropped or live.overdue:
                     scope.cancel()
@@ -295,6 +298,7 @@ class LocalRuntime(Runtime):
 
     def _stopped(self) -> None:
         self._group = None
+        self._scope = anyio.CancelScope
         self._stopping = False
         self._drained = None
 
