@@ -51,6 +51,12 @@ class Airport:
     hub: bool = False
 
 
+@attrs.frozen
+class Tree:
+    name: str
+    branches: list[Tree] = attrs.field(factory=list)
+
+
 class Leg(msgspec.Struct):
     origin: Airport
     departs: datetime
@@ -81,6 +87,7 @@ HINTS: dict[str, Any] = {
     "dataclass": Plane,
     "attrs": Airport,
     "struct": Leg,
+    "recursive": Tree,
     "nested": dict[str, list[Airport]],
     "constrained": Annotated[list[Annotated[int, Ge(1)]], MaxLen(2)],
 }
@@ -105,6 +112,7 @@ def parity_desk(files_root: Path | None = None) -> Nexus:
         app.register(echo_of(name, hint))
     app.register(graph())
     add_functions(app)
+    add_failures(app)
     add_questions(app)
     return app
 
@@ -141,6 +149,32 @@ def graph() -> Workflow:
 
 
 def add_functions(app: Nexus) -> None:
+    """Add what tells one caller from another, and one version from another."""
+
+    @app.workflow
+    async def who(*, run: Run) -> str:
+        return run.principal.id
+
+    @app.workflow(channels={"api"})
+    async def only_on_api() -> str:
+        return "here"
+
+    @app.workflow(name="dotted.name", version="1")
+    async def first() -> str:
+        return "one"
+
+    @app.workflow(name="dotted.name", version="2")
+    async def second() -> str:
+        return "two"
+
+    @app.workflow
+    def read(file: Path) -> str:
+        return file.read_text(encoding="utf-8")
+
+
+def add_failures(app: Nexus) -> None:
+    """Add what does not always succeed."""
+
     @app.workflow
     async def strict(count: Annotated[int, Ge(1), Le(9)], ratio: float, name: str, colour: Colour = Colour.RED) -> str:
         return f"{name}: {count} {ratio} {colour.value}"
@@ -159,31 +193,13 @@ def add_functions(app: Nexus) -> None:
         return "too late"
 
     @app.workflow
-    def read(file: Path) -> str:
-        return file.read_text(encoding="utf-8")
-
-    @app.workflow
-    async def who(*, run: Run) -> str:
-        return run.principal.id
-
-    @app.workflow
     async def nothing() -> None:
         pass
 
-    @app.workflow(channels={"api"})
-    async def only_on_api() -> str:
-        return "here"
-
-    @app.workflow(name="dotted.name", version="1")
-    async def first() -> str:
-        return "one"
-
-    @app.workflow(name="dotted.name", version="2")
-    async def second() -> str:
-        return "two"
-
 
 def add_questions(app: Nexus) -> None:
+    """Add what asks."""
+
     @app.workflow
     async def keep(*, run: Run) -> bool:
         return await run.ask("Keep the outliers?", bool, name="outliers")
@@ -209,3 +225,8 @@ def add_questions(app: Nexus) -> None:
     async def asks_and_refuses(*, run: Run) -> None:
         await run.ask("Go on?", bool, name="go")
         raise Problem("conflict", "somebody else went on", by="bob")
+
+    @app.workflow
+    async def asks_and_complains(*, run: Run) -> None:
+        await run.ask("Go on?", bool, name="go")
+        raise Problem("invalid_argument", "one can't go on from here", by="bob")

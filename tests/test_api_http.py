@@ -76,14 +76,15 @@ async def rest_of(stream: anyio.abc.SocketStream) -> bytes:
 
 async def test_two_clients_are_served_at_once() -> None:
     app = desk()
-    meeting = [0, anyio.Event()]
+    arrived: list[str] = []
+    all_there = anyio.Event()
 
     @app.workflow
     async def meet(name: str) -> str:
-        meeting[0] += 1
-        if meeting[0] == 2:
-            meeting[1].set()
-        await meeting[1].wait()
+        arrived.append(name)
+        if len(arrived) == 2:
+            all_there.set()
+        await all_there.wait()
         return name
 
     results: list[str] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from starlette.routing import Route
 from nexus import Nexus, Run, create_nexus
 from nexus.abc import Channel
 from nexus.config import NexusConfig
-from nexus.exceptions import ConfigurationError, UnavailableError
+from nexus.exceptions import AdapterError, ConfigurationError, UnavailableError
 from nexus.models import Principal
 from nexus_starlette import asgi, mount
 
@@ -135,6 +135,32 @@ async def test_an_api_that_is_switched_off_is_not_served() -> None:
 
 async def home(request: Request) -> PlainTextResponse:
     return PlainTextResponse("home")
+
+
+def without_mcp(error: AdapterError) -> Callable[[Nexus, str], Channel]:
+    """Return what finds channels where the one of MCP can't be loaded."""
+    found = Nexus.channel
+
+    def channel(app: Nexus, name: str) -> Channel:
+        if name == "mcp":
+            raise error
+        return found(app, name)
+
+    return channel
+
+
+async def test_an_application_is_served_without_mcp_where_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = AdapterError("adapter 'channel.mcp' needs 'mcp'")
+    error.__cause__ = ModuleNotFoundError("mcp")
+    monkeypatch.setattr(Nexus, "channel", without_mcp(error))
+    app = desk()
+    assert asgi(app).faces == [app.channel("api")]
+
+
+async def test_an_adapter_for_mcp_that_is_broken_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Nexus, "channel", without_mcp(AdapterError("it is there twice")))
+    with pytest.raises(AdapterError, match="twice"):
+        asgi(desk())
 
 
 async def test_an_application_is_mounted_in_a_host_without_a_lifespan() -> None:

@@ -117,7 +117,8 @@ def test_a_credential_of_any_kind_is_passed_on_so_that_a_bad_one_is_refused(head
 
 def test_a_principal_that_the_host_has_verified_stands_in_for_the_credential() -> None:
     ada = Principal(id="ada")
-    caller = head(("Authorization", "Basic dTpw"), **{"nexus.principal": ada}).caller
+    extra: dict[str, Any] = {"nexus.principal": ada}
+    caller = head(("Authorization", "Basic dTpw"), **extra).caller
     assert (caller.principal, caller.credential) == (ada, None)
 
 

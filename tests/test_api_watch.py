@@ -51,7 +51,7 @@ async def test_work_for_a_client_that_leaves_is_cancelled_within_300_ms() -> Non
     receive, left = client()
     cleaned_up = False
 
-    async def work() -> None:
+    async def work() -> str:
         nonlocal cleaned_up
         try:
             left.set()

@@ -17,6 +17,7 @@ import uvicorn
 from mcp import Client
 from mcp.client.session import ClientRequestContext, ElicitationFnT
 from mcp_types import ElicitRequestParams, ElicitResult
+from starlette.applications import Starlette
 
 import nexus
 from nexus.abc import Guard
@@ -25,6 +26,7 @@ from nexus.models import Call, Principal
 from nexus.testing import FakeClock
 from nexus_mcp import McpChannel
 from nexus_mcp._exchange import Exchange
+from nexus_starlette import mount
 from tests.mcp_desk import Desk
 
 pytestmark = pytest.mark.anyio
@@ -531,3 +533,49 @@ async def test_the_client_is_watched_once() -> None:
 
     assert asked == 1
     assert exchange.scope.cancel_called
+
+
+async def test_who_stands_between_and_cannot_be_asked_is_left_alone() -> None:
+    async def receive() -> Any:
+        raise RuntimeError("not twice")
+
+    async def send(_message: Any) -> None:
+        raise AssertionError("nothing is sent")
+
+    exchange = Exchange(receive=receive, send=send)
+    async with anyio.create_task_group() as tasks:
+        exchange.attend(tasks, FakeClock())
+
+    assert not exchange.scope.cancel_called
+
+
+async def test_a_ping_that_reaches_nobody_stops_the_run() -> None:
+    clock = FakeClock()
+
+    async def send(_message: Any) -> None:
+        raise OSError("gone")
+
+    async def receive() -> Any:
+        await anyio.sleep_forever()
+
+    exchange = Exchange(receive=receive, send=send, streams=True)
+    async with anyio.create_task_group() as tasks:
+        exchange.attend(tasks, clock)
+        await anyio.wait_all_tasks_blocked()
+        await clock.advance(15)
+        await anyio.wait_all_tasks_blocked()
+        exchange.finish()
+
+    assert exchange.scope.cancel_called
+
+
+async def test_the_endpoint_is_below_where_the_application_is_mounted() -> None:
+    host = Starlette()
+    desk = Desk.open()
+    mount(host, desk.app, at="/nexus")
+    async with desk.app:
+        transport = httpx.ASGITransport(app=host)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            reply = await client.post("/nexus/mcp/", json=call("add", {"a": 1, "b": 1}), headers=headers("add"))
+
+    assert reply.json()["result"]["structuredContent"] == {"result": 2}

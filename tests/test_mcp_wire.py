@@ -26,7 +26,7 @@ from nexus.exceptions import (
 )
 from nexus.models import Caller, Principal, Question, Response, RunError, RunRecord
 from nexus_mcp._caller import bound_principal, caller_of, caller_of_scope
-from nexus_mcp._channel import refused_status, security
+from nexus_mcp._channel import foreign, refused_status
 from nexus_mcp._wire import (
     RefusedError,
     error_of_run,
@@ -130,6 +130,12 @@ def test_all_problems_are_in_the_text_and_in_the_structure() -> None:
             ]
         },
     }
+
+
+def test_what_the_message_says_is_not_repeated() -> None:
+    error = InvalidArgumentError("it doesn't fit: /limit: missing", [ArgumentProblem("/limit", "missing")])
+
+    assert render_error(GATEWAY, Response(request_id="req1"), error)["content"][0]["text"] == error.message
 
 
 @pytest.mark.parametrize(
@@ -294,21 +300,27 @@ def test_sealed_state_is_bound_to_whoever_sent_the_call() -> None:
     assert bound_principal(context(scope={"headers": []})) is None
 
 
-def test_on_a_loopback_address_only_its_names_are_served() -> None:
-    rules = security("127.0.0.1")
-
-    assert rules.enable_dns_rebinding_protection
-    assert rules.allowed_hosts == ["127.0.0.1", "127.0.0.1:*", "localhost", "localhost:*", "[::1]", "[::1]:*"]
-    assert "https://localhost:*" in rules.allowed_origins
-
-
-@pytest.mark.parametrize(("host", "name"), [("desk.example", "desk.example:*"), ("2001:db8::1", "[2001:db8::1]:*")])
-def test_another_host_is_served_by_its_own_name_too(host: str, name: str) -> None:
-    assert name in security(host).allowed_hosts
-
-
-def test_on_every_address_every_name_is_served() -> None:
-    assert not security("0.0.0.0").enable_dns_rebinding_protection  # noqa: S104 - nothing is bound here
+@pytest.mark.parametrize(
+    ("host", "origin", "server", "served", "status"),
+    [
+        ("localhost:8000", "", "127.0.0.1", "127.0.0.1", None),
+        ("127.0.0.1", "http://LOCALHOST:6274", "127.0.0.1", "127.0.0.1", None),
+        ("[::1]:8000", "http://[::1]:8000", "::1", "127.0.0.1", None),
+        ("", "", "127.0.0.1", "127.0.0.1", 421),
+        ("evil.example:8000", "", "127.0.0.1", "127.0.0.1", 421),
+        ("evil.example:8000", "http://evil.example:8000", "localhost", "127.0.0.1", 421),
+        ("localhost:8000", "https://evil.example", "127.0.0.1", "127.0.0.1", 403),
+        ("localhost:8000", "null", "127.0.0.1", "127.0.0.1", 403),
+        ("desk.example", "", "127.0.0.1", "desk.example", None),
+        ("[2001:db8::1]:8000", "", "::1", "2001:db8::1", None),
+        ("desk.example", "https://desk.example", "192.0.2.1", "0.0.0.0", None),  # noqa: S104 - nothing is bound here
+        ("desk.example", "https://evil.example", "192.0.2.1", "127.0.0.1", 403),
+        ("any", "", "/run/nexus.sock", "127.0.0.1", None),
+        ("any", "", "", "127.0.0.1", None),
+    ],
+)
+def test_a_page_elsewhere_is_kept_out(host: str, origin: str, server: str, served: str, status: int | None) -> None:
+    assert foreign(host.encode(), origin.encode(), server, served) == status
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import annotated_types as at
@@ -155,8 +156,6 @@ def test_a_parameter_may_be_called_self() -> None:
 
 
 def test_any_mapping_is_good_for_arguments() -> None:
-    from types import MappingProxyType
-
     assert signature_of(process).check(MappingProxyType({"file": "a"}))["file"] == Path("a")
 
 

@@ -24,6 +24,7 @@ from nexus import (
     WorkflowFailedError,
     WorkflowNotFoundError,
     create_nexus,
+    testing,
 )
 from nexus.testing import Client, FakeClock, Wire
 from nexus.testing.asgi import exchange
@@ -425,3 +426,10 @@ async def test_a_client_of_the_fixture_that_does_not_close_says_why_and_the_othe
     with pytest.raises(ZeroDivisionError):
         await clients.aclose()
     assert not app.started
+
+
+def test_the_public_names_are_those_that_can_be_imported() -> None:
+    assert dir(testing) == sorted(testing.__all__)
+    assert all(getattr(testing, name) is not None for name in testing.__all__)
+    with pytest.raises(AttributeError, match=r"module 'nexus\.testing' has no attribute 'Clint'"):
+        _ = testing.Clint

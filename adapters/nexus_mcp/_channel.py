@@ -6,12 +6,12 @@ import ipaddress
 import json
 from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
+from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 import anyio
 import attrs
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import CONNECTION_CLOSED, INVALID_REQUEST
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
@@ -23,10 +23,12 @@ from nexus_mcp._exchange import EXCHANGE, Exchange, Message, Receive, Send, Watc
 from nexus_mcp._server import server
 from nexus_mcp._tools import CHANNEL, Tools
 
-__all__ = ["McpChannel", "refused_status", "security"]
+__all__ = ["McpChannel", "foreign", "refused_status"]
 
 PATHS: Final = frozenset({"/mcp", "/mcp/"})
 MODERN: Final = frozenset(version.encode() for version in MODERN_PROTOCOL_VERSIONS)
+
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 # Signs of a call whose answer may be more than one message.
 STREAMED: Final = (b'"progressToken"', b"/logLevel", b'"subscriptions/listen"')
@@ -51,12 +53,9 @@ class McpChannel(Channel):
         """
         Tools(self.gateway).check()
         sdk = server(self.gateway)
-        rules = security(self.config.channels.api.host)
         most_bytes = self.config.max_body_bytes
-        documents = StreamableHTTPSessionManager(
-            sdk, json_response=True, stateless=True, security_settings=rules, max_request_body_size=most_bytes
-        )
-        streams = StreamableHTTPSessionManager(sdk, security_settings=rules, max_request_body_size=most_bytes)
+        documents = StreamableHTTPSessionManager(sdk, json_response=True, stateless=True, max_request_body_size=most_bytes)
+        streams = StreamableHTTPSessionManager(sdk, max_request_body_size=most_bytes)
         watch = Watch(self.gateway)
         # Closed without the error that stops the application, which these task groups would wrap in groups.
         opened = AsyncExitStack()
@@ -94,7 +93,13 @@ class McpChannel(Channel):
             if endpoint is None:
                 await _answer(exchange.reply, 503, CONNECTION_CLOSED, "not started", (b"retry-after", b"1"))
                 return
-            if posted and headers.get(b"content-type", b"").split(b";")[0].strip().lower() != b"application/json":
+            server = scope.get("server")
+            status = foreign(
+                headers.get(b"host", b""), headers.get(b"origin", b""), server[0] if server else "", self.config.channels.api.host
+            )
+            if status is not None:
+                await _answer(exchange.reply, status, INVALID_REQUEST, refused_status(status).message)
+            elif posted and headers.get(b"content-type", b"").split(b";")[0].strip().lower() != b"application/json":
                 await _answer(exchange.reply, 415, INVALID_REQUEST, "the content type must be application/json")
             elif posted and headers.get(b"mcp-protocol-version") in MODERN:
                 await self._modern(endpoint, scope, headers, exchange)
@@ -150,25 +155,40 @@ class _Endpoint:
             self.watch.discard(exchange)
 
 
-def security(host: str) -> TransportSecuritySettings:
+@lru_cache(maxsize=256)
+def foreign(host: bytes, origin: bytes, server: str, served: str) -> int | None:
     """
-    Return which `Host` and `Origin` headers are taken, so that a page in a browser can't reach the endpoint by a name of its own.
+    Return the HTTP status that refuses a request which a page in a browser was led to send here, or None.
+
+    A page can let its own name point to this machine (DNS rebinding; MCP 2025-11-25, transports). So what arrives at a loopback
+    address is for its names only; a page elsewhere has no business here at all.
 
     Args:
-        host: The address or name that is served; all names are taken where it is every address of the machine.
+        host: The `Host` header.
+        origin: The `Origin` header; empty where no page sent the request.
+        server: The address at which the request arrived.
+        served: The host that the configuration says is served.
     """
+    named = _name(host)
+    names = {*LOOPBACK, f"[{served}]" if ":" in served else served.lower()}
+    if _is_loopback(server) and named not in names:
+        return 421
+    if origin and _name(origin.partition(b"://")[2]) not in names | {named}:
+        return 403
+    return None
+
+
+def _name(host: bytes) -> str:
+    """Return the host without its port."""
+    text = host.decode("latin-1").lower()
+    return text[: text.find("]") + 1] if text.startswith("[") else text.partition(":")[0]
+
+
+def _is_loopback(server: str) -> bool:
     try:
-        address = ipaddress.ip_address(host)
+        return ipaddress.ip_address(server).is_loopback
     except ValueError:
-        address = None
-    if address is not None and address.is_unspecified:
-        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
-    own = f"[{host}]" if address is not None and address.version == 6 else host  # noqa: PLR2004 - IPv6
-    names = list(dict.fromkeys(["127.0.0.1", "localhost", "[::1]", own]))
-    hosts = [pattern for name in names for pattern in (name, f"{name}:*")]
-    return TransportSecuritySettings(
-        allowed_hosts=hosts, allowed_origins=[f"{scheme}://{pattern}" for scheme in ("http", "https") for pattern in hosts]
-    )
+        return server == "localhost"
 
 
 def refused_status(status: int) -> NexusError:

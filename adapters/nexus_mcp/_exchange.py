@@ -103,10 +103,17 @@ class Exchange:
             async with anyio.create_task_group() as tasks:
                 if self.streams:
                     tasks.start_soon(self._ping, clock)
-                while (await self.receive())["type"] != "http.disconnect":
-                    pass
-                self.scope.cancel()
-                tasks.cancel_scope.cancel()
+                if await self._has_gone():
+                    self.scope.cancel()
+                    tasks.cancel_scope.cancel()
+
+    async def _has_gone(self) -> bool:
+        """Wait for what the client says last."""
+        try:
+            message = await self.receive()
+        except Exception:  # noqa: BLE001 - whatever stands between may not like to be asked, and the others are still watched
+            return False
+        return bool(message["type"] == "http.disconnect")
 
     async def _ping(self, clock: Clock) -> None:
         """Become a stream when the answer is long in coming, as the SDK does: a proxy would close a silent connection."""
@@ -114,12 +121,16 @@ class Exchange:
         if self._answering:
             return
         self._streaming = anyio.Lock()
-        async with self._streaming:
-            await self.send({"type": "http.response.start", "status": 200, "headers": STREAM})
-        while not self._answering:
+        try:
             async with self._streaming:
-                await self.send({"type": "http.response.body", "body": b": ping\r\n\r\n", "more_body": True})
-            await clock.sleep(PING_EVERY_S)
+                await self.send({"type": "http.response.start", "status": 200, "headers": STREAM})
+            while not self._answering:
+                async with self._streaming:
+                    await self.send({"type": "http.response.body", "body": b": ping\r\n\r\n", "more_body": True})
+                await clock.sleep(PING_EVERY_S)
+        except OSError:
+            # ASGI 2.4: this is how a server says that the client has gone.
+            self.scope.cancel()
 
 
 @attrs.define(eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, CallToolRequestParams, ErrorData
 
@@ -65,10 +66,10 @@ def parse_answer(run_id: str, question: str, answer: Any, caller: Caller) -> Req
 
 def render_output(gateway: Gateway, response: Response, *, wraps: bool) -> dict[str, Any]:
     """Return the result of a call that succeeded; the same object as structure and as text."""
-    output = {"result": response.data} if wraps else response.data
+    encoded = gateway.encode({"result": response.data} if wraps else response.data)
     return {
-        "content": [{"type": "text", "text": gateway.encode(output).decode()}],
-        "structuredContent": gateway.to_builtins(output),
+        "content": [{"type": "text", "text": encoded.decode()}],
+        "structuredContent": msgspec.json.decode(encoded),
         "isError": False,
         "resultType": "complete",
         "_meta": _meta(response),
@@ -155,6 +156,6 @@ def _meta(response: Response) -> dict[str, Any]:
 
 def _text(error: NexusError) -> str:
     """Return the error for a reader: a model corrects its next call by all that is wrong with this one."""
-    if not isinstance(error, InvalidArgumentError):
-        return error.message
-    return "\n".join([error.message, *(f"- {problem.pointer or '/'}: {problem.message}" for problem in error.problems)])
+    problems = error.problems if isinstance(error, InvalidArgumentError) else ()
+    told = (f"{problem.pointer or '/'}: {problem.message}" for problem in problems)
+    return "\n".join([error.message, *(f"- {line}" for line in told if line not in error.message)])

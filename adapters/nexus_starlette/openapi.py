@@ -86,7 +86,7 @@ def _path_name(operation: Operation) -> str:
 def _execution(operation: Operation, components: Components) -> dict[str, Any]:
     inputs = components.take(operation.input_schema)
     output = components.take(operation.output_schema)
-    required = _requires_something(operation.input_schema)
+    required = bool(inputs.get("required"))
     body = {"type": "object", "properties": {"inputs": inputs}, "additionalProperties": False}
     metadata = {
         "type": "object",
@@ -114,14 +114,6 @@ def _execution(operation: Operation, components: Components) -> dict[str, Any]:
             **failures(),
         },
     }
-
-
-def _requires_something(inputs: Json) -> bool:
-    """Whether there are arguments without a default; the schema may be a reference to one of its own definitions."""
-    reference = inputs.get("$ref")
-    if isinstance(reference, str):
-        inputs = inputs["$defs"][reference.rpartition("/")[2]]
-    return bool(inputs.get("required"))
 
 
 def _fixed_paths() -> dict[str, Any]:

@@ -48,10 +48,7 @@ class ApiWire(Wire):
         data = await self._send("POST", f"/api/workflows/{workflow}/execute", {"inputs": inputs})
         while data.get("status") == "waiting":
             question = _question_of(data["questions"][0])
-            await self.answer_waiting(data["run_id"], question)
-            data = await self.call("runs.get", {"run_id": data["run_id"]})
-        if "error" in data:
-            raise error_of(data["error"])
+            data = await self.answer_waiting(data["run_id"], question)
         return data["results"]
 
     async def call(self, operation: str, arguments: Mapping[str, Any]) -> Any:

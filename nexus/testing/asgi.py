@@ -65,8 +65,8 @@ async def exchange(
     async def receive() -> dict[str, Any]:
         if request:
             return request.pop()
-        await anyio.sleep_forever()  # the client stays; only a disconnect would follow
-        raise AssertionError
+        while True:  # the client stays, so no disconnect ever comes
+            await anyio.sleep_forever()
 
     async def send(message: dict[str, Any]) -> None:
         response.append(message)

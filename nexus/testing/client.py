@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Self
 import attrs
 
 from nexus._gateway import Nexus
-from nexus.exceptions import CancelledError, WorkflowNotFoundError
+from nexus.exceptions import CancelledError, NotFoundError, WorkflowNotFoundError
 from nexus.models import Event, Principal, RunRecord, StepRecord
 from nexus.testing import assertions
 from nexus.testing.answers import Script
@@ -127,7 +127,7 @@ class Client:
             TypeError: On this channel nothing can be submitted.
         """
         self._recorder.clear()
-        run_id = await self._wire.submit(self._name_of(workflow), inputs)
+        run_id = await self._answered(self._wire.submit(self._name_of(workflow), inputs))
         return Submitted(run_id, self._wire, self._answered, self._app.executor.runtime)
 
     async def call(self, operation: str, /, **arguments: Any) -> Any:
@@ -202,11 +202,15 @@ class Client:
         return entry.operation.reference
 
     async def _answered(self, outcome: Any) -> Any:
-        """Return the outcome; a question without an answer matters more than how the run took that."""
+        """Return the outcome; a question without an answer matters more than how the run took it."""
         if self._script is not None:
             self._script.unanswered = None
         try:
             return await outcome
+        except NotFoundError as error:
+            if self._recorder.run is None and not isinstance(error, WorkflowNotFoundError):
+                raise WorkflowNotFoundError(error.message, **error.details) from error
+            raise
         except CancelledError as error:
             if self._script is not None and self._script.unanswered is not None:
                 raise AssertionError(self._script.unanswered) from error

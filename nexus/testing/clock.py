@@ -88,8 +88,6 @@ class FakeClock(Clock):
         with anyio.CancelScope() as scope:
             if seconds <= 0:
                 scope.cancel()
-                yield scope
-                return
             with self._waiting(seconds, scope.cancel):
                 yield scope
 

@@ -8,22 +8,10 @@ from typing import Any
 import attrs
 
 from nexus.abc import Interaction
-from nexus.models import Answers, Event, Operation, Principal, Question, Request, Response, RunRecord
+from nexus.models import Event, Operation, Principal, Question, Request, Response, RunRecord
+from nexus.workflows.live import SILENT
 
 __all__ = ["Recorder"]
-
-
-class _Nobody(Interaction):
-    """A caller that answers nothing."""
-
-    answers = Answers.NEVER
-
-    async def tell(self, event: Event) -> None:
-        """Hear it."""
-
-    async def ask(self, question: Question) -> Any:
-        """Never called, for nobody answers."""
-        raise AssertionError(f"question {question.name!r} was put to a caller that never answers")
 
 
 class _Overheard(Interaction):
@@ -74,7 +62,7 @@ class Recorder:
         """See `Gateway.dispatch`."""
         if self.verified is not None:
             request = attrs.evolve(request, caller=attrs.evolve(request.caller, principal=self.verified))
-        response: Response = await self.app.dispatch(request, _Overheard(interaction or _Nobody(), self))
+        response: Response = await self.app.dispatch(request, _Overheard(interaction or SILENT, self))
         if response.run is not None:
             self.run = response.run
         return response

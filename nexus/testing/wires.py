@@ -93,26 +93,27 @@ class Wire(Service):
         """Carry out a workflow without waiting, and return the run's id."""
         raise TypeError("this channel can't submit; use Client(app) or Client(app, channel='api')")
 
-    async def answer_waiting(self, run_id: str, question: Question) -> None:
+    async def answer_waiting(self, run_id: str, question: Question) -> Any:
         """
-        Answer a question of a waiting run by calls of their own, again after a wrong answer.
+        Answer a question of a waiting run by calls of their own, again after a wrong answer, and return the run as it is shown.
 
         Raises:
-            NexusError: There is no answer, or only wrong ones; the run is cancelled.
+            NexusError: There is no answer, or only wrong ones, and the run is cancelled; or it has failed since.
         """
         refusal: NexusError | None = None
         for _ in range(ATTEMPTS):
             try:
                 answer = self._choose(question)
-                await self.call("runs.answer", {"run_id": run_id, "question": question.name, "answer": answer})
-            except InvalidArgumentError as error:
-                refusal = error
-                question = attrs.evolve(question, problem="; ".join(problem.message for problem in error.problems))
-            except (CancelledError, UnavailableError) as error:
-                refusal = error
+            except (CancelledError, UnavailableError) as nothing:
+                refusal = nothing
                 break
-            else:
-                return
+            try:
+                return await self.call("runs.answer", {"run_id": run_id, "question": question.name, "answer": answer})
+            except InvalidArgumentError as wrong:
+                if self.recorder.run is not None and self.recorder.run.ended:
+                    raise  # the answer was good, the run's own error is of that kind
+                refusal = wrong
+                question = attrs.evolve(question, problem="; ".join(problem.message for problem in wrong.problems))
         await self.call("runs.cancel", {"run_id": run_id})
         assert refusal is not None  # noqa: S101 - for the type checker: the loop returns, or leaves one behind
         raise refusal
@@ -137,12 +138,14 @@ def error_of(shown: Mapping[str, Any]) -> NexusError:
     Args:
         shown: `code`, `message`, `details`.
     """
-    code, message, details = shown["code"], shown["message"], dict(shown.get("details") or {})
+    code, message, details = shown["code"], shown["message"], dict(shown["details"])
     if code == InvalidArgumentError.default_code:
-        return InvalidArgumentError(message, [ArgumentProblem(**problem) for problem in details.get("errors", ())])
-    if code == MalformedRequestError.default_code:
-        return MalformedRequestError(message, allow=details.get("allow", ()))
-    return ERRORS[code](message, **details)
+        problems = [ArgumentProblem(problem["pointer"], problem["message"]) for problem in details.get("errors", ())]
+        error: NexusError = InvalidArgumentError(message, problems)
+    else:
+        error = ERRORS[code](message)
+    error.details = details
+    return error
 
 
 def adapter(channel: str) -> ModuleType:

@@ -67,9 +67,7 @@ def parameters_of(function: Any, *, place: str, localns: Mapping[str, Any] | Non
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise RegistrationError(f"{place}: {parameter} can't be an input: name each parameter, or take one dict")
         if parameter.kind is parameter.POSITIONAL_ONLY:
-            raise RegistrationError(
-                f"{place}: {parameter.name!r} is positional-only, and inputs are given by name: take out the /"
-            )
+            raise RegistrationError(f"{place}: {parameter.name!r} is positional-only, but inputs are given by name: remove the /")
         if parameter.annotation is parameter.empty:
             raise RegistrationError(
                 f"{place}: parameter {parameter.name!r} has no type: give it one, like `{parameter.name}: str`"

@@ -1,0 +1,234 @@
+"""What happens when a part fails: the store, the process, the caller."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+
+import nexus
+import nexus.testing
+from nexus import ConflictError, Nexus, NexusConfig, Request, Response, Run, UnavailableError
+from nexus.abc import Clock, Interaction
+from nexus.clock import SystemClock
+from nexus.memory import MemoryRunStore
+from nexus.models import Answers, Caller, Event, Question, RunRecord, Scope
+
+pytestmark = pytest.mark.anyio
+
+
+class Later(Interaction):
+    answers = Answers.LATER
+
+    async def tell(self, event: Event) -> None:
+        pass
+
+    async def ask(self, question: Question) -> Any:
+        raise AssertionError(question)
+
+
+@attrs.define(eq=False)
+class FailingStore(MemoryRunStore):
+    """A store that can be switched off."""
+
+    down: bool = False
+
+    async def create(self, scope: Scope, run: RunRecord) -> RunRecord:
+        if self.down:
+            raise UnavailableError("the store is down")
+        return await MemoryRunStore.create(self, scope, run)
+
+    async def save(self, run: RunRecord, *, expected_version: int) -> RunRecord:
+        if self.down:
+            raise OSError("disk full")
+        return await MemoryRunStore.save(self, run, expected_version=expected_version)
+
+
+@attrs.define(eq=False)
+class RacingStore(MemoryRunStore):
+    """A store in which somebody else was faster, some times."""
+
+    races: int = 0
+
+    async def save(self, run: RunRecord, *, expected_version: int) -> RunRecord:
+        if self.races:
+            self.races -= 1
+            kept = await self.get(Scope.ALL, run.id)
+            await MemoryRunStore.save(self, kept, expected_version=kept.version)
+        return await MemoryRunStore.save(self, run, expected_version=expected_version)
+
+
+@nexus.workflow
+async def add(a: int) -> int:
+    return a + 1
+
+
+@nexus.workflow
+async def book(*, run: Run) -> str:
+    return await run.ask("Which seat?", str, name="seat")
+
+
+def app_of(*what: Callable[..., Any], **options: Any) -> Nexus:
+    app = nexus.create_nexus(NexusConfig(), **options)
+    app.register(*(what or (add, book)))
+    return app
+
+
+async def call(app: Nexus, operation: str, /, **arguments: Any) -> Response:
+    return await app.dispatch(Request(operation=operation, arguments=arguments, caller=Caller(channel="api")), Later())
+
+
+async def started(app: Nexus) -> str:
+    response = await call(app, "book")
+    assert response.run is not None
+    return response.run.id
+
+
+async def test_a_store_that_is_down_is_told_and_the_application_recovers() -> None:
+    store = FailingStore()
+    app = app_of(run_store=store)
+    store.down = True
+    assert (await call(app, "add", a=1)).error is not None
+    store.down = False
+    assert (await call(app, "add", a=1)).data == 2
+
+
+async def test_a_store_that_fails_while_a_run_is_carried_ends_that_run_only(caplog: pytest.LogCaptureFixture) -> None:
+    store, go = FailingStore(), anyio.Event()
+
+    @nexus.workflow
+    async def work() -> int:
+        await go.wait()
+        return 1
+
+    async with app_of(work, add, run_store=store) as app:
+        with caplog.at_level(logging.ERROR, "nexus.run"):
+            handle = await app.submit_workflow("work")
+            while (await handle.status()).status == "pending":
+                await anyio.lowlevel.checkpoint()
+            store.down = True
+            go.set()
+            while "disk full" not in caplog.text:
+                await anyio.lowlevel.checkpoint()
+        store.down = False
+        assert (await app.execute_workflow("add", {"a": 1})).results == 2
+
+
+async def test_an_answer_that_races_with_another_change_is_not_lost() -> None:
+    store = RacingStore()
+    async with app_of(run_store=store) as app:
+        run_id = await started(app)
+        store.races = 3
+        response = await call(app, "runs.answer", run_id=run_id, answer="12A")
+        assert response.run is not None
+        assert (response.run.status, response.run.output) == ("succeeded", "12A")
+
+
+async def test_a_record_that_never_stands_still_is_a_conflict() -> None:
+    store = RacingStore()
+    async with app_of(run_store=store) as app:
+        run_id = await started(app)
+        store.races = 10_000
+        response = await call(app, "runs.answer", run_id=run_id, answer="12A")
+        assert isinstance(response.error, ConflictError)
+        store.races = 0
+
+
+async def test_answering_a_run_that_no_process_carries_is_unavailable() -> None:
+    store = MemoryRunStore()
+    async with app_of(run_store=store) as app:
+        run_id = await started(app)
+        waiting = await store.get(Scope.ALL, run_id)
+    orphans = MemoryRunStore()
+    await orphans.create(Scope.ALL, waiting)
+    async with app_of(run_store=orphans) as app:
+        response = await call(app, "runs.answer", run_id=run_id, answer="12A")
+        assert isinstance(response.error, UnavailableError)
+
+
+async def test_a_question_that_its_step_gives_up_is_withdrawn() -> None:
+    go_on = anyio.Event()
+
+    @nexus.workflow
+    async def impatient(*, run: Run) -> str:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+
+                async def give_up() -> None:
+                    await go_on.wait()
+                    scope.cancel()
+
+                group.start_soon(give_up)
+                return await run.ask("Seat?", str)
+        return "any seat"
+
+    async with app_of(impatient) as app:
+        response = await call(app, "impatient")
+        assert response.run is not None
+        go_on.set()
+        record = await _ended(app, response.run.id)
+        assert (record.output, record.questions) == ("any seat", {})
+
+
+async def _ended(app: Nexus, run_id: str) -> RunRecord:
+    with anyio.fail_after(5):
+        while True:
+            record = await app.executor.find(Scope.ALL, run_id)
+            if record.ended:
+                return record
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_two_open_questions_of_one_name_are_a_mistake_of_the_workflow(caplog: pytest.LogCaptureFixture) -> None:
+    @nexus.workflow
+    async def muddled(*, run: Run) -> str:
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: run.ask("First?", str, name="same"))
+            while not run._live.questions:  # noqa: SLF001 - waits until the first is open
+                await anyio.lowlevel.checkpoint()
+            return await run.ask("Second?", str, name="same")
+
+    async with app_of(muddled) as app:
+        await call(app, "muddled")
+        with anyio.fail_after(5):
+            while "open already" not in caplog.text:
+                await anyio.lowlevel.checkpoint()
+
+
+async def test_a_full_store_refuses_new_runs_and_keeps_the_waiting_ones() -> None:
+    async with app_of(run_store=MemoryRunStore(max_runs=2)) as app:
+        first, second = await started(app), await started(app)
+        third = await call(app, "book")
+        assert third.error is not None
+        assert third.error.code == "resource_exhausted"
+        for run_id in (first, second):
+            assert (await call(app, "runs.get", run_id=run_id)).data["status"] == "waiting"
+        await call(app, "runs.answer", run_id=first, answer="12A")
+        assert await started(app)
+
+
+async def test_a_clock_that_jumps_back_does_not_end_or_stretch_a_run() -> None:
+    clock = nexus.testing.FakeClock()
+
+    @nexus.workflow(timeout=30)
+    async def jumpy() -> int:
+        clock.set(clock.now().replace(year=2000))
+        return 1
+
+    result = await app_of(jumpy, clock=clock).execute_workflow("jumpy")
+    assert result.results == 1
+    assert result.execution_time >= 0
+
+
+async def test_the_system_clock_sleeps_and_times_out() -> None:
+    clock: Clock = SystemClock()
+    before = clock.monotonic()
+    with clock.timeout(0.01) as scope:
+        await clock.sleep(60)
+    assert scope.cancel_called
+    assert clock.monotonic() - before >= 0.01
+    assert clock.now().tzinfo is not None
