@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,13 +14,13 @@ import attrs
 import msgspec
 import pydantic
 import pytest
-import typing_extensions
 
 from nexus.exceptions import InvalidArgumentError
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.signatures import Parameter, Signature
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class Color(enum.Enum):
@@ -70,7 +71,7 @@ class Point:
 
 @attrs.frozen
 class Careful:
-    name: str = attrs.field(converter=str.strip)
+    name: str = attrs.field(converter=str.strip)  # type: ignore[misc]  # a method of a builtin type says nothing of its types
     size: int = attrs.field(default=1, validator=attrs.validators.in_([1, 2, 3]), alias="howMany")
     _hidden: list[str] = attrs.field(factory=list)
     made: int = attrs.field(init=False, default=7)
@@ -84,6 +85,21 @@ def _minutes(text: str) -> timedelta:
 class Converted:
     length: timedelta = attrs.field(converter=_minutes)
     twice: int = attrs.field(default=attrs.Factory(lambda self: 2 * int(self.length.total_seconds()), takes_self=True))
+
+
+def _doubled(number: Nowhere) -> int:  # type: ignore[name-defined]  # noqa: F821 - a hint that nobody can find
+    return 2 * int(number)
+
+
+@attrs.frozen
+class Unsaid:
+    size: int = attrs.field(converter=_doubled)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Unsaid)
+
+    def __hash__(self) -> int:
+        return 0
 
 
 @attrs.frozen
@@ -116,6 +132,11 @@ class Pair(NamedTuple):
     second: str = "b"
 
 
+class Link(NamedTuple):
+    value: int
+    rest: Link | None = None
+
+
 class Row(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     first_name: str
     shoe_size: float = 42.0
@@ -145,8 +166,25 @@ class Family(pydantic.BaseModel):
     members: list[Person]
 
 
+class TypeAliasType:
+    """What the statement `type Json = dict[str, Json] | int` of a later Python makes."""
+
+    def __init__(self, name: str, value: Any = None) -> None:
+        self.__name__ = name
+        self.__value__ = value
+
+    def __getitem__(self, arguments: Any) -> types.GenericAlias:
+        return types.GenericAlias(self, arguments)  # type: ignore[arg-type]
+
+    def __call__(self) -> None:
+        """Typing takes only what can be called for a type."""
+
+
+JSON: Any = TypeAliasType("Json")
+JSON.__value__ = dict[str, JSON] | list[JSON] | int
+Listed: Any = TypeAliasType("Listed", list[Item])  # type: ignore[valid-type]
+Alias: Any = TypeAliasType("Alias", list[int])
 UserId = NewType("UserId", int)
-Alias = typing_extensions.TypeAliasType("Alias", list[int])
 UUID_TEXT = "6f1b1d2e-0000-4000-8000-000000000000"
 
 

@@ -223,7 +223,7 @@ class Empty:
 )
 def test_a_type_that_is_too_much_for_an_answer_is_told(type_: Any) -> None:
     with pytest.raises(
-        TypeError, match="an answer is a str, int, float, bool, .* or a flat class of those; ask several questions"
+        TypeError, match=r"an answer is a str, int, float, bool, .* or a flat class of those; ask several questions"
     ):
         answer_schema(type_)
 

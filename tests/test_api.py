@@ -307,7 +307,7 @@ async def test_a_body_may_come_in_pieces() -> None:
     assert response.json()["data"]["results"]["wettest"] == "x"
 
 
-async def test_a_client_that_leaves_before_the_end_of_its_body_is_sent_nothing() -> None:
+async def test_a_client_that_leaves_before_the_end_of_its_body_has_cancelled_its_request() -> None:
     app = desk()
     served = asgi(app)
     sent: list[Any] = []
@@ -321,7 +321,39 @@ async def test_a_client_that_leaves_before_the_end_of_its_body_is_sent_nothing()
 
     async with app:
         await served(scope_of("POST", "/api/workflows/old/execute"), receive, send)
-    assert sent == []
+    assert sent[0]["status"] == 499
+
+
+async def test_a_client_that_leaves_while_its_workflow_runs_stops_it() -> None:
+    app = desk()
+    started, stopped = anyio.Event(), anyio.Event()
+
+    @app.workflow
+    async def nap() -> None:
+        started.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            stopped.set()
+
+    served = asgi(app)
+    sent: list[Any] = []
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Any:
+        if messages:
+            return messages.pop()
+        await started.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with app:
+        with anyio.fail_after(5):
+            await served(scope_of("POST", "/api/workflows/nap/execute"), receive, send)
+    assert stopped.is_set()
+    assert sent[0]["status"] == 499
 
 
 def scope_of(method: str, path: str, kind: str = "http") -> dict[str, Any]:

@@ -169,6 +169,14 @@ async def test_a_body_that_is_announced_too_long_is_refused_before_it_comes() ->
     assert b"connection: close" in answer
 
 
+async def test_a_client_that_waits_to_be_asked_for_its_body_is_not_asked() -> None:
+    async with listening(desk(max_body_bytes=1000)) as port:
+        stream = await post(port, "any", b"", "Content-Length: 1000000000", "Expect: 100-continue")
+        answer = await rest_of(stream)
+        await stream.aclose()
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
 async def test_a_body_of_unknown_length_is_refused_at_the_limit() -> None:
     chunk = b"190\r\n" + b"x" * 400 + b"\r\n"
     async with listening(desk(max_body_bytes=1000)) as port:

@@ -237,7 +237,8 @@ def test_definitions_that_differ_only_in_what_they_refer_to_are_different() -> N
 
 
 def test_a_definition_may_refer_to_itself_and_be_named_in_any_way() -> None:
-    components = Components({"Taken": True})
+    taken_already: dict[str, Any] = {"Taken": {}}
+    components = Components(taken_already)
     schema = {
         "anyOf": [
             {"$ref": "#/$defs/Tree%5Bint%5D"},

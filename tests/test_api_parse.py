@@ -161,6 +161,12 @@ def test_a_caller_may_prefer_not_to_wait(values: list[str], detach: bool) -> Non
     assert head(*(("Prefer", value) for value in values)).detach is detach
 
 
+def test_a_caller_may_wait_to_be_asked_for_its_body() -> None:
+    assert head(("Expect", "100-continue"), ("Content-Length", "3")).waits
+    assert not head(("Expect", "100-continue")).waits
+    assert not head(("Content-Length", "3")).waits
+
+
 JSON = "application/json"
 MERMAID = "text/vnd.mermaid"
 

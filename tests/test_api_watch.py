@@ -58,6 +58,7 @@ async def test_work_for_a_client_that_leaves_is_cancelled_within_300_ms() -> Non
             await anyio.sleep_forever()
         finally:
             cleaned_up = True
+        return "done"
 
     async with watching() as watch:
         with anyio.fail_after(2):

@@ -138,6 +138,10 @@ class TestWords:
         expected = {**given, **({"limit": str(given["limit"])} if "limit" in given else {})}
         assert arguments(document, *to_argv(Plain(), operation, given)) == expected
 
+    def test_null_where_it_is_the_default_needs_no_word(self) -> None:
+        document = schema(who={"anyOf": [TEXT, {"type": "null"}], "default": None})
+        assert to_argv(Plain(), Operation(name="x", kind="workflow", input_schema=lambda: document), {"who": None}) == []
+
 
 class Plain:
     """Knows JSON values only."""
@@ -210,8 +214,12 @@ class TestFaults:
     def test_an_unknown_option_goes_along_with_its_value(self) -> None:
         assert arguments(WEATHER, "a.csv", "--colour", "red") == {"file": "a.csv", "colour": "red"}
 
-    def test_an_unknown_option_leaves_the_arguments_their_words(self) -> None:
-        assert arguments(WEATHER, "--loud", "a.csv") == {"file": "a.csv", "loud": "true"}
+    def test_the_value_of_an_unknown_option_is_no_argument(self) -> None:
+        assert arguments(WEATHER, "--colour", "red") == {"colour": "red"}
+
+    @pytest.mark.parametrize("word", ["--keeep", "--verbos", "--no-colour"])
+    def test_what_is_nearly_a_flag_takes_no_value(self, word: str) -> None:
+        assert arguments(WEATHER, word, "a.csv")["file"] == "a.csv"
 
     @pytest.mark.parametrize("words", [["--colour=red"], ["a.csv", "--colour"], ["a.csv", "--colour", "--keep"]])
     def test_an_unknown_option_needs_no_value(self, words: list[str]) -> None:

@@ -72,8 +72,8 @@ async def slow(run: nexus.Run) -> str:
 
 @app.workflow
 async def wait(run: nexus.Run) -> None:
-    await run.log.info("waiting")
     try:
+        await run.log.info("waiting")
         await anyio.sleep(60)
     finally:
         await run.log.info("cleaned up")
@@ -155,7 +155,7 @@ def test_a_class_is_asked_for_field_by_field(start: Start) -> None:
     child.sendline("36")
     child.expect_exact("  vip [y/N] ")
     child.sendline("")
-    assert ended(child) == (0, '{"age":36,"name":"Ada","vip":false}')
+    assert ended(child) == (0, '{"name":"Ada","age":36,"vip":false}')
 
 
 def test_questions_are_asked_one_after_the_other_and_nothing_comes_between(start: Start) -> None:

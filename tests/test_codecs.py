@@ -3,7 +3,7 @@ from __future__ import annotations
 import enum
 from collections import ChainMap, OrderedDict, deque
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
@@ -22,7 +22,7 @@ from nexus.workflows.codecs import Codecs
 from nexus.workflows.signatures import Parameter, Signature
 
 if TYPE_CHECKING:
-    from nowhere import Gone  # type: ignore[import-not-found]
+    from typing import SupportsInt as Gone
 
 
 class Color(enum.Enum):
@@ -64,6 +64,38 @@ class Plain:
     kind: Literal["a"] = "a"
     where: Path = Path("p")
     color: Color = Color.RED
+
+
+@attrs.frozen
+class Sorted:
+    color: Color = Color.RED
+    kind: Literal["a"] = "a"
+    when: date | None = None
+    where: dict[str, tuple[Path, ...]] = attrs.field(factory=dict)
+
+
+class Moment(datetime):
+    pass
+
+
+class Day(date):
+    pass
+
+
+class Hour(time):
+    pass
+
+
+class Span(timedelta):
+    pass
+
+
+class Key(UUID):
+    pass
+
+
+class Money(Decimal):
+    pass
 
 
 @attrs.frozen
@@ -154,6 +186,9 @@ OUT: list[tuple[Any, Any]] = [
     ({"x": (Aliased(1),)}, {"x": [{"secret": 1, "calledName": "n"}]}),
     (Holder(Aliased(1), [Aliased(2)]), {"inner": {"secret": 1, "calledName": "n"}, "others": [{"secret": 2, "calledName": "n"}]}),
     (Plain(1), {"x": 1, "when": None, "kind": "a", "where": "p", "color": "red"}),
+    (Sorted(where={"a": (Path("b"),)}), {"color": "red", "kind": "a", "when": None, "where": {"a": ["b"]}}),
+    ([Moment(2026, 11, 23, tzinfo=UTC), Day(2026, 11, 23), Hour(14)], ["2026-11-23T00:00:00Z", "2026-11-23", "14:00:00"]),
+    ({"a": Span(minutes=1), "b": Key(UUID_TEXT), "c": Money("-1.50")}, {"a": "PT60S", "b": UUID_TEXT, "c": "-1.50"}),
     (Anything(Aliased(1)), {"value": {"secret": 1, "calledName": "n"}}),
     (Anything([1]), {"value": [1]}),
     (Node("a", [Node("b", [])]), {"name": "a", "below": [{"name": "b", "below": []}]}),

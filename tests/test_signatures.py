@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,10 +34,17 @@ def problems_of(signature: Signature, arguments: dict[str, Any], **options: Any)
     return {problem.pointer: problem.message for problem in caught.value.problems}
 
 
+@dataclass(frozen=True)
+class Record:
+    file: Path
+
+
 @attrs.frozen
 class Part:
     file: Path
     others: list[Path] = attrs.field(factory=list)
+    by: dict[str, Path] = attrs.field(factory=dict)
+    pair: tuple[int, Path] | None = None
 
 
 def process(file: Path, limit: Annotated[int, at.Interval(ge=1, le=100)] = 10, *, tags: list[str] | None = None) -> int:
@@ -159,6 +168,36 @@ def test_any_mapping_is_good_for_arguments() -> None:
     assert signature_of(process).check(MappingProxyType({"file": "a"}))["file"] == Path("a")
 
 
+def test_arguments_that_are_no_object_are_told() -> None:
+    assert problems_of(signature_of(process), [1]) == {"": "expected an object of arguments by name, got [1]"}  # type: ignore[arg-type]
+
+
+def test_of_very_many_problems_the_first_hundred_are_told() -> None:
+    def take(numbers: list[int]) -> None: ...
+
+    problems = problems_of(signature_of(take), {"numbers": ["x"] * 1000})
+
+    assert len(problems) == 101
+    assert problems[""] == "and 900 more problems"
+
+
+def test_a_name_that_goes_on_and_on_gets_no_suggestion() -> None:
+    assert problems_of(signature_of(process), {"file": "a", "l" * 100: 1}) == {
+        "/" + "l" * 100: "unknown argument; there are file, limit, tags"
+    }
+
+
+@pytest.mark.parametrize("lenient", [True, False])
+def test_what_is_nested_too_deeply_is_a_problem_and_no_accident(lenient: bool) -> None:
+    def take(folder: Folder) -> None: ...
+
+    deep: dict[str, Any] = {}
+    for _ in range(5000):
+        deep = {"below": [deep]}
+
+    assert problems_of(signature_of(take), {"folder": deep}, lenient=lenient) == {"": "the arguments are nested too deeply"}
+
+
 class TestFiles:
     @pytest.fixture
     def root(self, tmp_path: Path) -> FilesRoot:
@@ -227,15 +266,40 @@ class TestFiles:
             model_config = pydantic.ConfigDict(frozen=True)
             inner: Inner
             more: dict[str, list[Path]] = {}
-            pair: tuple[Path, int] = (Path("x"), 1)
+            pair: tuple[Path, int] = (Path("/chosen/by/the/author"), 1)
+            row: deque[PurePath] = deque()
+            record: Record | None = None
 
         signature = Signature("f", [Parameter(name="it", hint=Outer)], codecs=Codecs(), place="here:f")
 
         taken = signature.check({"it": {"inner": {"file": "a"}, "more": {"x": ["b"]}}}, files=root)["it"]
         assert (taken.inner.file, taken.more["x"]) == (root.resolve("a"), [root.resolve("b")])
-        assert problems_of(signature, {"it": {"inner": {"file": "../a"}, "more": {"x": ["/b"]}}}, files=root) == {
+        assert signature.check({"it": {"inner": {"file": "a"}, "record": {"file": "b"}}}, files=root)["it"].record == Record(
+            root.resolve("b")
+        )
+        outside = {"inner": {"file": "../a"}, "more": {"x": ["/b"]}, "row": ["../c"], "record": {"file": "../d"}}
+        assert problems_of(signature, {"it": outside}, files=root) == {
             "/it/inner/file": "the path leads outside files_root; got '../a'",
+            "/it/row/0": "the path leads outside files_root; got '../c'",
+            "/it/record/file": "the path leads outside files_root; got '../d'",
             "/it/more/x/0": "an absolute path is not allowed; give one relative to files_root; got '/b'",
+        }
+
+    def test_what_a_codec_makes_is_held_too(self, root: FilesRoot) -> None:
+        codecs = Codecs()
+        codecs.add(Path, encode=str, decode=lambda text: Path("/etc") / text, schema={"type": "string"})
+        signature = Signature("f", [Parameter(name="it", hint=Path)], codecs=codecs, place="here:f")
+
+        assert signature.check({"it": "passwd"}) == {"it": Path("/etc/passwd")}
+        assert problems_of(signature, {"it": "passwd"}, files=root)["/it"].endswith(
+            "an absolute path is not allowed; give one relative to files_root"
+        )
+
+    def test_one_of_several_classes_is_held_too(self, root: FilesRoot) -> None:
+        signature = Signature("f", [Parameter(name="it", hint=OneFile | TwoFiles | None)], codecs=Codecs(), place="here:f")
+
+        assert problems_of(signature, {"it": OneFile(Path("/x"))}, files=root) == {
+            "/it/file": "an absolute path is not allowed; give one relative to files_root; got '/x'"
         }
 
     def test_a_recursive_class_is_held_too(self, root: FilesRoot) -> None:
@@ -244,6 +308,14 @@ class TestFiles:
         assert problems_of(signature, {"it": {"below": [{"path": "/x"}]}}, files=root) == {
             "/it/below/0/path": "an absolute path is not allowed; give one relative to files_root; got '/x'"
         }
+
+
+class OneFile(msgspec.Struct, tag=True):
+    file: Path
+
+
+class TwoFiles(msgspec.Struct, tag=True):
+    files: tuple[Path, Path]
 
 
 @attrs.frozen
@@ -280,6 +352,23 @@ class TestParameters:
 
         assert parameter.hint is Local
         assert returns_of(take, place="here:take", localns=locals()) is Local
+
+    def test_classes_that_are_local_there_may_name_each_other(self) -> None:
+        @attrs.frozen
+        class City:
+            name: str
+
+        @attrs.frozen
+        class Stop:
+            city: City
+
+        def take(stops: list[Stop]) -> None: ...
+
+        parameters = parameters_of(take, place="here:take", localns=locals())
+        signature = Signature("take", parameters, codecs=Codecs(), place="here:take")
+
+        assert signature.check({"stops": [{"city": {"name": "Bern"}}]}) == {"stops": [Stop(City("Bern"))]}
+        assert Codecs().output_schema(Stop, localns=locals())["properties"] == {"city": {"$ref": "#/$defs/City"}}
 
     def test_a_name_in_the_closure_is_found(self) -> None:
         class Local: ...
@@ -326,13 +415,6 @@ class TestDescriptions:
         def silent() -> None: ...
 
         assert describe(silent) == Description()
-
-    def test_a_docstring_that_can_not_be_parsed_is_still_shown(self) -> None:
-        def broken() -> None: ...
-
-        broken.__doc__ = "Do it.\n\nMore.\n\n:param x"
-
-        assert describe(broken).summary == "Do it."
 
 
 def test_a_struct_with_a_default_that_may_change_is_a_default() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from nexus.exceptions import ArgumentProblem, InvalidArgumentError
 from tests.signature_types import (
+    JSON,
     Bounded,
     Box,
     Careful,
@@ -27,6 +28,7 @@ from tests.signature_types import (
     Level,
     Pair,
     Person,
+    Point,
     Row,
     Stop,
     Tree,
@@ -103,6 +105,18 @@ BAD: list[tuple[Any, Any, list[tuple[str, str]]]] = [
         ],
     ),
     (Tree, {"value": 1, "left": {"value": "x"}}, [("/it/left/value", "expected an integer, got 'x'")]),
+    (JSON, {"a": [1, {"b": "x"}]}, [("/it/a/1/b", "expected an integer, a list or an object, got 'x'")]),
+    (
+        Tree,
+        {"value": 1, "children": [3, {}]},
+        [
+            ("/it/children/0", "expected an object with value, left, children, got 3"),
+            ("/it/children/1/value", "missing; expected an integer"),
+        ],
+    ),
+    (tuple[Tree], {}, [("/it", "expected a list of 1 item, got {}")]),
+    (int | str, b"x", [("/it", "expected an integer or a string, got b'x'")]),
+    (int | Stop, Point(1), [("/it", "expected an integer or an object with city, nights, got Point(x=1, y=0)")]),
     (Where, {"city": "a", "street": "too long"}, [("/it/street", "expected a string of at most 5 characters, got 'too long'")]),
     (Pair, [1, "x", 3], [("/it", "expected a list of first, second, got [1, 'x', 3]")]),
     (Pair, ["x", 1], [("/it/first", "expected an integer, got 'x'"), ("/it/second", "expected a string, got 1")]),
@@ -189,6 +203,11 @@ BAD: list[tuple[Any, Any, list[tuple[str, str]]]] = [
         ],
     ),
     (Annotated[int | None, at.Ge(1)], 0, [("/it", "expected an integer >= 1, got 0")]),
+    (
+        Annotated[Annotated[int, at.Ge(1), at.Le(9)], at.Ge(2), at.Le(12)],
+        1,
+        [("/it", "expected an integer between 2 and 9, got 1")],
+    ),
     (list[Annotated[int, at.Ge(1)]], [1, 0], [("/it/1", "expected an integer >= 1, got 0")]),
 ]
 

@@ -39,7 +39,7 @@ class Plain:
 
 @attrs.frozen
 class Stripped:
-    name: str = attrs.field(converter=str.strip)
+    name: str = attrs.field(converter=str.strip)  # type: ignore[misc]  # a method of a builtin type says nothing of its types
 
 
 class Where(TypedDict):
@@ -90,13 +90,13 @@ leaves = st.sampled_from(
 
 def nest(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(
-        inner.map(lambda hint: list[hint]),
-        inner.map(lambda hint: dict[str, hint]),
-        inner.map(lambda hint: tuple[hint, ...]),
-        inner.map(lambda hint: Annotated[list[hint], at.MaxLen(2)]),
-        inner.map(lambda hint: Annotated[dict[str, hint], at.MinLen(1)]),
+        inner.map(lambda hint: list[hint]),  # type: ignore[valid-type]
+        inner.map(lambda hint: dict[str, hint]),  # type: ignore[valid-type]
+        inner.map(lambda hint: tuple[hint, ...]),  # type: ignore[valid-type]
+        inner.map(lambda hint: Annotated[list[hint], at.MaxLen(2)]),  # type: ignore[valid-type]
+        inner.map(lambda hint: Annotated[dict[str, hint], at.MinLen(1)]),  # type: ignore[valid-type]
         inner.map(lambda hint: Union[hint, None]),  # noqa: UP007 - made at run time
-        st.tuples(inner, inner).map(lambda pair: tuple[pair]),  # type: ignore[misc]
+        st.tuples(inner, inner).map(lambda pair: tuple[pair]),  # type: ignore[valid-type]
     )
 
 

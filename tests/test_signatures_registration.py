@@ -78,14 +78,20 @@ class LooksAtFiles(pydantic.BaseModel):
 BAD: list[tuple[Any, str]] = [
     (
         complex,
-        "complex can't be written in JSON; use a type that can (a dataclass, attrs class, TypedDict, dict, list, str, …), or teach it: app.codec(complex, encode=…, decode=…, schema=…)",
+        (
+            "complex can't be written in JSON; use a type that can (a dataclass, attrs class, TypedDict, dict, list, str, …), or "
+            "teach it: app.codec(complex, encode=…, decode=…, schema=…)"
+        ),
     ),
     (list[complex], "complex can't be written in JSON"),
     (Callable[[], int], "can't be written in JSON"),
     ([int], "[<class 'int'>] can't be written in JSON"),
     (
         A | B,
-        "A | B: JSON can't tell these apart; use one of them, msgspec.Struct classes with tag=True, or teach a type of your own with app.codec(…)",
+        (
+            "A | B: JSON can't tell these apart; use one of them, msgspec.Struct classes with tag=True, or teach a type of your "
+            "own with app.codec(…)"
+        ),
     ),
     (A | dict[str, int], "JSON can't tell these apart"),
     (str | Path, "JSON can't tell these apart"),
@@ -106,11 +112,17 @@ BAD: list[tuple[Any, str]] = [
     (InLine, "InLine is array_like; take a NamedTuple, or a Struct without it"),
     (
         Late,
-        "a field of Late names 'Fraction', which can't be found at run time; import it outside of `if TYPE_CHECKING`, or move it to module level",
+        (
+            "a field of Late names 'Fraction', which can't be found at run time; import it outside of `if TYPE_CHECKING`, or "
+            "move it to module level"
+        ),
     ),
     (
         LooksAtFiles,
-        "LooksAtFiles has a FilePath or DirectoryPath, which looks at the file system before the path is known to be below files_root; use pathlib.Path",
+        (
+            "LooksAtFiles has a FilePath or DirectoryPath, which looks at the file system before the path is known to be "
+            "below files_root; use pathlib.Path"
+        ),
     ),
     (Annotated[int, at.MinLen(3)], "min_length says nothing about int; take it out, or use Predicate(function)"),
     (Annotated[str, at.Ge(3)], "ge says nothing about str"),

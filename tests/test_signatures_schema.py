@@ -11,7 +11,6 @@ import attrs
 import msgspec
 import pydantic
 import pytest
-import typing_extensions
 
 from nexus.workflows.codecs import Codecs
 from tests.signature_types import Color, Converted, Family, Stop, Tree, numbered, signature_of
@@ -21,7 +20,7 @@ SCHEMAS: list[tuple[Any, dict[str, Any]]] = [
     (Path, {"type": "string", "format": "path"}),
     (bytes, {"type": "string", "contentEncoding": "base64"}),
     (Color, {"type": "string", "enum": ["red", "green"]}),
-    (Literal[1, "a", None], {"type": ["integer", "null", "string"], "enum": [1, "a", None]}),
+    (Literal[1, "a", None], {"type": ["integer", "null", "string"], "enum": [1, "a", None]}),  # noqa: PYI061 - null is a literal too
     (int | None, {"anyOf": [{"type": "integer"}, {"type": "null"}]}),
     (set[int], {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}),
     (
@@ -47,7 +46,7 @@ SCHEMAS: list[tuple[Any, dict[str, Any]]] = [
         {"type": "object", "additionalProperties": {"type": "integer"}, "minProperties": 1},
     ),
     (Annotated[bytes, at.MinLen(1)], {"type": "string", "contentEncoding": "base64"}),
-    (Annotated[int, typing_extensions.Doc("How many.")], {"type": "integer", "description": "How many."}),
+    (Annotated[int, at.doc("How many.")], {"type": "integer", "description": "How many."}),
     (Annotated[int, pydantic.Field(description="How many.")], {"type": "integer", "description": "How many."}),
     (
         Annotated[int | None, msgspec.Meta(description="How many.")],
@@ -80,7 +79,7 @@ def test_a_class_is_defined_once_and_may_hold_itself() -> None:
 
 
 def test_two_classes_of_one_name_have_two_definitions() -> None:
-    other = attrs.make_class("Stop", {"line": attrs.field(type=int)})
+    other: Any = attrs.make_class("Stop", {"line": attrs.field(type=int)})
 
     schema = signature_of(tuple[Stop, other]).schema
 

@@ -20,6 +20,7 @@ from jsonschema import Draft202012Validator
 
 from nexus.workflows.codecs import Codecs
 from tests.signature_types import (
+    JSON,
     UUID_TEXT,
     Alias,
     Bounded,
@@ -32,6 +33,8 @@ from tests.signature_types import (
     Family,
     Forgiving,
     Level,
+    Link,
+    Listed,
     Pair,
     Person,
     Point,
@@ -40,6 +43,7 @@ from tests.signature_types import (
     Stop,
     T,
     Tree,
+    Unsaid,
     UserId,
     Weighted,
     Where,
@@ -80,9 +84,9 @@ GOOD: list[tuple[Any, Any, Any]] = [
     (Ratio, 0.5, Ratio.HALF),
     (Ratio, None, Ratio.NONE),
     (Forgiving, "ONE", Forgiving.ONE),
-    (Literal["a", 1, True, None], 1, 1),
-    (Literal["a", 1, True, None], True, True),
-    (Literal["a", 1, True, None], None, None),
+    (Literal["a", 1, True, None], 1, 1),  # noqa: PYI061 - null is a literal too
+    (Literal["a", 1, True, None], True, True),  # noqa: PYI061 - null is a literal too
+    (Literal["a", 1, True, None], None, None),  # noqa: PYI061 - null is a literal too
     (Literal[Color.RED], "red", Color.RED),
     (Literal[Color.RED], Color.RED, Color.RED),
     (int | None, None, None),
@@ -94,7 +98,7 @@ GOOD: list[tuple[Any, Any, Any]] = [
     (int | float, 3.0, 3.0),
     (Literal["auto"] | int, "auto", "auto"),
     (Literal["auto"] | int, 3.0, 3),
-    (Literal["a"] | str, "b", "b"),
+    (Literal["a"] | str, "b", "b"),  # noqa: PYI051 - it is redundant, and good
     (Color | Literal["blue"], "blue", "blue"),
     (Color | Literal["blue"], "green", Color.GREEN),
     (datetime | int, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)),
@@ -152,6 +156,17 @@ GOOD: list[tuple[Any, Any, Any]] = [
     (Family, Family(members=[]), Family(members=[])),
     (UserId, 3, 3),
     (Alias, [1], [1]),
+    (Annotated[int, pydantic.Field(gt=0)], 1, 1),
+    (Annotated[int | Color, msgspec.Meta(description="Which.")] | Stop | None, Color.RED, Color.RED),
+    (Unsaid, {"size": 3}, Unsaid(3)),
+    (Listed[int], [1.0], [1]),
+    (Link, [1, [2]], Link(1, Link(2))),
+    (JSON, {"a": [1, {"b": 2.0}]}, {"a": [1, {"b": 2}]}),
+    (list[JSON], [{"a": 1}, 3], [{"a": 1}, 3]),
+    (Annotated[Stop, msgspec.Meta(description="Where.")] | int, Stop("a"), Stop("a")),
+    (Annotated[Stop, msgspec.Meta(description="Where.")] | int, {"city": "a"}, Stop("a")),
+    (datetime | Annotated[Cat | Dog, msgspec.Meta(description="Which.")] | None, Cat(9), Cat(9)),
+    (list[int | Color | None] | bool, [Color.RED], [Color.RED]),
     (T, "anything", "anything"),
     (Annotated[int, at.Interval(ge=1, lt=5)], 4, 4),
     (Annotated[int, msgspec.Meta(ge=1)], 1.0, 1),

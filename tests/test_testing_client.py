@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -133,7 +133,7 @@ async def test_a_workflow_may_be_named_by_what_was_registered(app: Nexus, channe
 
 async def test_what_was_not_registered_is_not_found(app: Nexus) -> None:
     async with Client(app) as client:
-        with pytest.raises(WorkflowNotFoundError, match="test_testing_client:two_steps is not registered; app.register it first"):
+        with pytest.raises(WorkflowNotFoundError, match="test_testing_client:two_steps is not registered"):
             await client.execute(two_steps)
 
 
@@ -171,6 +171,13 @@ async def test_the_record_of_the_last_run_can_be_looked_at_on_every_channel(app:
         with pytest.raises(WorkflowFailedError):
             await client.execute("fails")
         assert client.last_run.status == "failed"
+
+
+@EVERYWHERE
+async def test_an_unknown_workflow_is_the_same_error_on_every_channel(app: Nexus, channel: Any) -> None:
+    async with Client(app, channel=channel) as client:
+        with pytest.raises(WorkflowNotFoundError, match="did you mean 'summarise'"):
+            await client.execute("sumarise")
 
 
 async def test_a_call_that_was_no_run_has_no_record(app: Nexus) -> None:
@@ -373,14 +380,20 @@ async def test_time_that_the_test_owns_lets_a_step_run_out_of_it() -> None:
         except Exception as error:  # noqa: BLE001 - its code is what is compared
             codes.append(getattr(error, "code", repr(error)))
 
-    for channel in ("inprocess", "api", "cli", "mcp"):
-        async with Client(app, channel=channel) as client, anyio.create_task_group() as tasks:  # type: ignore[arg-type]
+    channels: Sequence[Any] = ("inprocess", "api", "cli", "mcp")
+    for channel in channels:
+        async with Client(app, channel=channel) as client, anyio.create_task_group() as tasks:
             tasks.start_soon(call, client)
             await clock.advance(29)
             assert codes == []
             await clock.advance(1)
             assert codes == ["deadline_exceeded"]
         codes.clear()
+
+
+async def test_the_fixture_is_there(app: Nexus, nexus_client: Clients) -> None:
+    client = await nexus_client(app)
+    assert await client.execute("summarise", rows=0) == Summary(0, "2015-03-15")
 
 
 async def test_clients_of_the_fixture_live_until_they_are_closed(app: Nexus) -> None:

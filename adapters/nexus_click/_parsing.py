@@ -8,6 +8,7 @@ no operation has, so that it is told with the rest.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -126,6 +127,9 @@ def to_argv(gateway: Gateway, operation: Operation, arguments: Mapping[str, Any]
     argv = []
     for name, value in gateway.to_builtins(dict(arguments)).items():
         parameter = known.get(name, Parameter(name=name))
+        if value is None and parameter.default is None:
+            # There is no word for it, nor is one needed.
+            continue
         if parameter.is_flag and isinstance(value, bool):
             argv.append(parameter.option if value else parameter.negation)
         elif value is None and parameter.negatable:
@@ -137,20 +141,12 @@ def to_argv(gateway: Gateway, operation: Operation, arguments: Mapping[str, Any]
     return argv
 
 
-@attrs.frozen(kw_only=True)
-class _Plain:
-    """A word that is not an option, and the unknown option that it may be the value of."""
-
-    text: str
-    owner: str | None = None
-
-
 @attrs.define(eq=False)
 class _Reading:
     parameters: Sequence[Parameter]
     said: dict[str, Any] = attrs.field(factory=dict)
     given: dict[str, list[str | bool | None]] = attrs.field(factory=dict)
-    plain: list[_Plain] = attrs.field(factory=list)
+    plain: list[str] = attrs.field(factory=list)
     unknown: dict[str, str] = attrs.field(factory=dict)
     spellings: dict[str, str] = attrs.field(factory=dict)
     faults: dict[str, ArgumentProblem] = attrs.field(factory=dict)
@@ -169,10 +165,10 @@ class _Reading:
         while rest:
             word = rest.pop(0)
             if word == "--":
-                self.plain.extend(_Plain(text=text) for text in rest)
+                self.plain.extend(rest)
                 return
             if word == "-" or not word.startswith("-") or NEGATIVE_NUMBER.match(word):
-                self.plain.append(_Plain(text=word))
+                self.plain.append(word)
             else:
                 self._option(word, rest)
 
@@ -193,8 +189,15 @@ class _Reading:
             name = option[2:].replace("-", "_") if option.startswith("--") else written
             self.spellings[name] = written
             self.unknown[name] = value if equals else "true"
-            if not equals and rest and not rest[0].startswith("-"):
-                self.plain.append(_Plain(text=rest.pop(0), owner=name))
+            if not equals and rest and not rest[0].startswith("-") and not self._is_nearly_a_flag(option):
+                self.unknown[name] = rest.pop(0)
+
+    def _is_nearly_a_flag(self, option: str) -> bool:
+        """Whether the word after an unknown option is probably not its value."""
+        flags = {parameter.option for parameter in self.parameters if parameter.is_flag}
+        flags |= {*self._negations, *(f"--{name}" for name in SWITCHES)}
+        near = difflib.get_close_matches(option, flags | {*self._options, "--format"}, n=1)
+        return option.startswith("--no-") or not flags.isdisjoint(near)
 
     def _give(self, parameter: Parameter, written: str, value: str | None, rest: list[str]) -> None:
         values = self.given.setdefault(parameter.name, [])
@@ -223,17 +226,9 @@ class _Reading:
         self.faults[f"#{len(self.faults) + 1}"] = ArgumentProblem(f"/{_escaped(name)}" if name else "", message)
 
     def place(self) -> None:
-        """Give the plain words to the arguments; what is left over belongs to unknown options, or to nobody."""
+        """Give the plain words to the arguments; what is left over belongs to none."""
         free = [parameter for parameter in self.parameters if parameter.positional and parameter.name not in self.given]
-        takes_rest = bool(free) and free[-1].takes_rest
-        surplus = 0 if takes_rest else len(self.plain) - len(free)
-        texts = []
-        for word in self.plain:
-            if word.owner is not None and surplus > 0:
-                self.unknown[word.owner] = word.text
-                surplus -= 1
-            else:
-                texts.append(word.text)
+        texts = self.plain
         for parameter in free:
             taken = texts if parameter.takes_rest else texts[:1]
             if taken:

@@ -8,6 +8,7 @@ click itself.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import ipaddress
 from collections.abc import Iterator
@@ -57,15 +58,17 @@ def run(target: str, command: tuple[str, ...], **said: Any) -> int:
 
     Required parameters of the workflow are arguments, the others options. A nested value is JSON, or @FILE to read it from a
     file (@- is standard input); a list is an option given several times, or JSON. Every argument can be given by its name too:
-    --file data.csv. Without a workflow, or with --help, the workflows are listed; after one, --help explains it.
+    --file data.csv. A parameter that has the name of an option below wins; then write the option before the workflow.
+
+    Without a workflow, or with --help, the workflows are listed; after one, --help explains it.
 
     Results go to standard output, all else to standard error.
     """
-    app = _load(target)
     commands = importlib.import_module("nexus_click._commands")
     local = importlib.import_module("nexus_click._local")
     parsing = importlib.import_module("nexus_click._parsing")
     terminal = importlib.import_module("nexus_click._terminal").Terminal.of_process()
+    app = _load(target)
     invocation = commands.parse_command_line(
         commands.OperationGroup(app),
         command,
@@ -144,6 +147,9 @@ def mcp(target: str) -> int:
 
 def _load(target: str) -> Nexus:
     app: Nexus = importlib.import_module("nexus_click._target").load_target(target)
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
     return app
 
 

@@ -8,28 +8,24 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, redirect_stdout
-from typing import Any, Final, Protocol, Self, cast
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, Final, Self, cast
 
 import anyio
 import attrs
 from mcp.server.stdio import stdio_server
 
-from nexus.abc import Gateway
+from nexus import Nexus
 from nexus_mcp._server import server
 from nexus_mcp._tools import Tools
 
-__all__ = ["Application", "serve_stdio"]
+__all__ = ["serve_stdio"]
 
 CHUNK: Final = 65_536
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 
-class Application(Gateway, AbstractAsyncContextManager[Any], Protocol):
-    """A gateway that is started and stopped by `async with`, as `nexus.Nexus` is."""
-
-
-async def serve_stdio(app: Application) -> None:
+async def serve_stdio(app: Nexus) -> None:
     """
     Start the application and serve MCP on standard input and output, until the input ends, or SIGTERM or SIGINT comes.
 

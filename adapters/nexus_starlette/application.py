@@ -29,7 +29,7 @@ class Application:
 
     Attributes:
         app: The Nexus application.
-        faces: Its HTTP channels: the first whose `matches` says so gets a request, else the last.
+        faces: Its HTTP channels, at least one: the first whose `matches` says so gets a request, else the last.
     """
 
     app: Nexus
@@ -38,7 +38,9 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer an ASGI scope of any type."""
         if scope["type"] == "http":
-            face = next((face for face in self.faces if face.matches(scope)), self.faces[-1])
+            for face in self.faces:
+                if face.matches(scope):
+                    break
             await face(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from nexus import __version__
 from nexus.abc import Channel, Gateway, Interaction
 from nexus.config import NexusConfig
-from nexus.exceptions import InternalError, NexusError, PayloadTooLargeError, WorkflowNotFoundError
+from nexus.exceptions import CancelledError, InternalError, NexusError, PayloadTooLargeError, WorkflowNotFoundError
 from nexus.models import Answers, Event, Question
 from nexus_starlette import parse, render
 from nexus_starlette.openapi import Document
@@ -74,16 +74,14 @@ class ApiChannel(Channel):
         return path.startswith("/api/") or path in FIXED
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer an HTTP request, unless its client has left."""
+        """Answer an HTTP request; one whose client has left too, for what is around this may wait for an answer."""
         head = parse.head_of(scope)
         lingers = False
         try:
             answer = await self._answer(head, receive)
-            if answer is None:
-                return
             body = self._encode(answer)
         except NexusError as error:
-            lingers = isinstance(error, PayloadTooLargeError) and b"expect" not in head.headers
+            lingers = isinstance(error, PayloadTooLargeError) and not head.waits
             rejected = await self.gateway.reject(head.caller, error)
             answer = render.failed(rejected.request_id, rejected.error or error)
             body = self._encode(answer)
@@ -93,7 +91,7 @@ class ApiChannel(Channel):
             await _linger(receive)
             await send({"type": "http.response.body", "body": b""})
 
-    async def _answer(self, head: parse.Head, receive: Receive) -> render.Answer | None:
+    async def _answer(self, head: parse.Head, receive: Receive) -> render.Answer:
         endpoint, target = find(head.path)
         endpoint.require(head.method)
         if endpoint.kind == "health":
@@ -111,10 +109,8 @@ class ApiChannel(Channel):
             return render.raw(response, response.data["mermaid"].encode(), f"{media}; charset=utf-8")
         return render.answer_of(response, head)
 
-    async def _post(self, head: parse.Head, endpoint: Endpoint, target: str, receive: Receive) -> render.Answer | None:
+    async def _post(self, head: parse.Head, endpoint: Endpoint, target: str, receive: Receive) -> render.Answer:
         body = await _read(head, receive, self._limit)
-        if body is None:
-            return None
         if body:
             parse.check_media(head)
         request = parse.request_of(head, endpoint, target, body)
@@ -123,7 +119,7 @@ class ApiChannel(Channel):
             self._require_workflow(target)
         response = await self._watch.carry(receive, self.gateway.dispatch(request, LATER))
         if response is None:
-            return None
+            return render.failed(head.request_id or uuid.uuid4().hex, CancelledError("the client left before the end"))
         return render.executed(response, head) if executes else render.answer_of(response, head)
 
     def _require_workflow(self, reference: str) -> None:
@@ -154,15 +150,15 @@ class ApiChannel(Channel):
         return headers
 
 
-async def _read(head: parse.Head, receive: Receive, limit: int) -> bytes | None:
-    """Return the body, or None if the client left before its end; never more than the limit is kept."""
+async def _read(head: parse.Head, receive: Receive, limit: int) -> bytes:
+    """Return the body; never more than the limit is kept."""
     parse.check_length(head, limit)
     chunks: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return None
+            raise CancelledError("the client left before the end of its body")
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:

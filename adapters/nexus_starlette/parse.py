@@ -50,6 +50,11 @@ class Head:
             item.partition(b";")[0].strip() == b"respond-async" for item in preferences.lower().split(b",")
         )
 
+    @property
+    def waits(self) -> bool:
+        """Whether the caller said how long its body is, and sends it only when asked to: `Expect` (RFC 9110, section 10.1.1)."""
+        return b"expect" in self.headers and b"content-length" in self.headers
+
 
 def head_of(scope: Scope) -> Head:
     """Return the head of the request of an ASGI scope."""

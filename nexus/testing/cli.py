@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import UserDict
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import ModuleType
 from typing import Any
@@ -17,24 +18,15 @@ from nexus.testing.wires import Wire, adapter, error_of
 __all__ = ["CliWire"]
 
 
-@attrs.define(eq=False)
-class _AnswersByName(Mapping[str, Any]):
-    """The script as the mapping that the command line takes: whatever question is being asked has an answer, or fails."""
+class _AnswersByName(UserDict[str, Any]):
+    """The script as the mapping that the command line takes: each question that is asked has an answer there, or fails."""
 
-    _script: Script
-    _asked: Mapping[str, Question]
+    def __init__(self, script: Script, asked: dict[str, Question]) -> None:
+        self.data = asked
+        self._script = script
 
     def __getitem__(self, name: str) -> Any:
-        return self._script.answer(self._asked[name])
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._asked
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._asked)
-
-    def __len__(self) -> int:
-        return len(self._asked)
+        return self._script.answer(self.data[name])
 
 
 @attrs.define(eq=False)

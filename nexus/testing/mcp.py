@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -19,7 +19,14 @@ __all__ = ["McpWire"]
 
 @attrs.define(eq=False)
 class McpWire(Wire):
-    """Tools of a connection in the handshake era of the protocol, so that questions come while the call is open."""
+    """
+    Tools, called over a connection.
+
+    Attributes:
+        mode: The SDK's name for an era of the protocol: by default the handshake's, where questions come while a call is open.
+    """
+
+    mode: ClassVar[str] = "legacy"
 
     _sdk: ModuleType = attrs.field(init=False)
     _client: Any = attrs.field(init=False)
@@ -30,7 +37,7 @@ class McpWire(Wire):
         self.recorder.verified = self.principal
         self._sdk = importlib.import_module("mcp")
         asks = {} if self.script is None else {"elicitation_callback": self._elicited}
-        self._client = await exit_stack.enter_async_context(self._sdk.Client(server, mode="legacy", **asks))
+        self._client = await exit_stack.enter_async_context(self._sdk.Client(server, mode=self.mode, **asks))
 
     async def execute(self, workflow: str, inputs: Mapping[str, Any]) -> Any:
         """See `Wire.execute`."""
@@ -47,7 +54,7 @@ class McpWire(Wire):
         if result.is_error:
             raise error_of(result.structured_content)
         output = result.structured_content
-        return output if _is_object(operation.output_schema) else output["result"]
+        return output if operation.output_schema.get("type") == "object" else output["result"]
 
     async def call(self, operation: str, arguments: Mapping[str, Any]) -> Any:
         """See `Wire.call`."""
@@ -68,20 +75,13 @@ class McpWire(Wire):
 
     def _question_behind(self, message: str) -> Question:
         """Return the newest question whose text the form shows: MCP forms have no name."""
-        return next(
-            q for q in reversed(self.recorder.asked.values()) if message.partition("\n\n")[0] == q.text or message == q.text
-        )
+        waiting = {} if self.recorder.run is None else self.recorder.run.questions
+        questions = reversed([*waiting.values(), *self.recorder.asked.values()])
+        return next(question for question in questions if f"{message}\n\n".startswith(f"{question.text}\n\n"))
 
 
 async def _hear(_progress: float, _total: float | None, _message: str | None) -> None:
     """Take progress: what is heard is noted by the recorder, and nobody who doesn't listen is sent any."""
-
-
-def _is_object(schema: Mapping[str, Any]) -> bool:
-    definitions = schema.get("$defs", {})
-    while "$ref" in schema:
-        schema = definitions[schema["$ref"].rpartition("/")[2]]
-    return schema.get("type") == "object"
 
 
 def _as_choice(value: Any, field: Mapping[str, Any]) -> Any:

@@ -18,8 +18,9 @@ from nexus.workflows.codecs import Codecs
 from nexus.workflows.fields import SCALARS, AnyField, Check, Field, NullField, Scalar, scalar
 from nexus.workflows.fields_bounds import Bounds
 from nexus.workflows.fields_choice import Choice
-from nexus.workflows.fields_nested import GuardedField, ListField, UnionField
+from nexus.workflows.fields_nested import ListField, UnionField
 from nexus.workflows.fields_objects import Member, ObjectField
+from nexus.workflows.fields_wrapped import GuardedField
 from nexus.workflows.fits import named
 from nexus.workflows.hints import Translator
 from nexus.workflows.hints_bounds import CONSTRAINTS
@@ -120,7 +121,7 @@ def check_answer(schema: Mapping[str, Any], value: Any) -> Any:
     check = Check(lenient=True)
     taken = field.take(_tidied(schema, value), POINTER, check)
     if check.problems:
-        raise InvalidArgumentError(f"the answer does not fit: {check.problems[0].message}", check.problems)
+        raise InvalidArgumentError(f"the answer does not fit: {check.problems[0].message}", check.outcome())
     return msgspec.json.decode(msgspec.json.encode(taken))
 
 
@@ -187,5 +188,5 @@ def to_python(type_: Any, value: Any, codecs: Codecs) -> Any:
     check = Check()
     taken = field.take(value, POINTER, check)
     if check.problems:
-        raise InvalidArgumentError(f"the answer does not fit: {check.problems[0].message}", check.problems)
+        raise InvalidArgumentError(f"the answer does not fit: {check.problems[0].message}", check.outcome())
     return taken

@@ -10,6 +10,7 @@ import msgspec
 from nexus.exceptions import InvalidArgumentError, RegistrationError
 from nexus.workflows.fields import Check, Field
 from nexus.workflows.fields_outgoing import Preparer
+from nexus.workflows.fits import named
 from nexus.workflows.hints import Codec, Translator
 from nexus.workflows.schema import Definitions
 
@@ -71,15 +72,19 @@ class Codecs:
         """
         return msgspec.json.decode(self.encode(value))
 
-    def output_schema(self, hint: Any) -> dict[str, Any]:
+    def output_schema(self, hint: Any, *, localns: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """
         Return the JSON Schema (2020-12) of a result, with its `$defs` inside.
+
+        Args:
+            hint: The result's.
+            localns: Local names where it was written, in which hints of classes are looked up too.
 
         Raises:
             RegistrationError: JSON has no such values.
         """
         defs = Definitions("output")
-        return defs.standalone(self.field(hint, place=f"the result {hint!r}").schema(defs))
+        return defs.standalone(self.field(hint, place=f"the result {named(hint)}", localns=localns).schema(defs))
 
     def decode_builtins(self, hint: Any, value: Any, *, lenient: bool = False) -> Any:
         """
@@ -90,7 +95,7 @@ class Codecs:
             RegistrationError: JSON has no such values.
         """
         check = Check(lenient=lenient)
-        result = self.field(hint, place=f"{hint!r}").take(value, "", check)
+        result = self.field(hint, place=named(hint)).take(value, "", check)
         if check.problems:
-            raise InvalidArgumentError("the value does not fit", check.problems)
+            raise InvalidArgumentError("the value does not fit", check.outcome())
         return result

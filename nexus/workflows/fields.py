@@ -51,23 +51,37 @@ NO: Final = frozenset({"false", "no", "n", "off", "0"})
 
 class Check:
     """
-    One check of some arguments: what is allowed, and every problem so far.
+    One check of some arguments: what is allowed, and what is wrong so far.
 
     Args:
         lenient: Values came as text: "3" is good enough for an int.
         files: Where paths may lead; None: anywhere.
+
+    Attributes:
+        problems: The first `MOST` of them.
+        refused: How many there were in all.
     """
 
-    __slots__ = ("files", "lenient", "problems")
+    MOST: ClassVar[int] = 100
+
+    __slots__ = ("files", "lenient", "problems", "refused")
 
     def __init__(self, *, lenient: bool = False, files: FilesRoot | None = None) -> None:
         self.lenient = lenient
         self.files = files
         self.problems: list[ArgumentProblem] = []
+        self.refused = 0
 
     def refuse(self, at: str, message: str) -> None:
         """Note a problem at that JSON pointer."""
-        self.problems.append(ArgumentProblem(at, message))
+        self.refused += 1
+        if self.refused <= self.MOST:
+            self.problems.append(ArgumentProblem(at, message))
+
+    def outcome(self) -> list[ArgumentProblem]:
+        """Return the problems, and how many more there were than are kept."""
+        more = self.refused - len(self.problems)
+        return [*self.problems, ArgumentProblem("", f"and {more} more problems")] if more else self.problems
 
 
 class Fast(Check):
@@ -186,6 +200,11 @@ class Scalar(Field):
     rendering: Mapping[str, Any]
     bounds: Bounds
 
+    @cached_property
+    def exact(self) -> bool:
+        """Whether any value of just this type is good: it has no bounds, and can't be infinite."""
+        return self.type not in (float, Decimal) and not self.bounds.any
+
     @property
     def expected(self) -> str:
         """The noun phrase with the bounds."""
@@ -193,6 +212,8 @@ class Scalar(Field):
 
     def take(self, value: Any, at: str, check: Check) -> Any:
         """Convert it, and hold it against the bounds."""
+        if self.exact and type(value) is self.type:
+            return value
         try:
             result = convert(value, self.type)
         except (MsgspecError, ValueError, OverflowError):

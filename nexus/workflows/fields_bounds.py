@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sized
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ COUNTED: Final = {
 PLURALS: Final = {"entry": "entries"}
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Bounds:
     """
     What a hint says beyond its type.
@@ -59,7 +60,7 @@ class Bounds:
         """Whether it limits a length."""
         return bool(self.min_length) or self.max_length is not None
 
-    @property
+    @cached_property
     def any(self) -> bool:
         """Whether it refuses anything at all."""
         return (
@@ -156,7 +157,7 @@ def _is_multiple(value: Any, of: Any) -> bool:
         # 0.3 is a multiple of 0.1 to a person.
         tolerance = 1e-9
         ratio = value / of
-        return abs(ratio - round(ratio)) <= tolerance * max(1.0, abs(ratio))
+        return bool(abs(ratio - round(ratio)) <= tolerance * max(1.0, abs(ratio)))
     return bool(value % of == 0)
 
 

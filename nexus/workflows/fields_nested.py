@@ -1,8 +1,8 @@
-"""What a value must be: lists, mappings, unions, and types that somebody else checks."""
+"""What a value must be: lists, mappings, and unions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 from typing import Annotated, Any, Union
@@ -12,21 +12,10 @@ import msgspec
 from nexus.workflows.fields import ANY_KIND, Check, Field, marker, token
 from nexus.workflows.fields_bounds import Bounds
 from nexus.workflows.fields_choice import Choice
-from nexus.workflows.fields_text import listed, shorten
+from nexus.workflows.fields_text import listed
 from nexus.workflows.schema import Definitions
 
-__all__ = [
-    "ANY_KIND",
-    "CodecField",
-    "GuardedField",
-    "LateField",
-    "ListField",
-    "MappingField",
-    "TupleField",
-    "UnionField",
-    "native_or_marker",
-    "parsed",
-]
+__all__ = ["ListField", "MappingField", "TupleField", "UnionField", "native_or_marker", "parsed"]
 
 STRING_KINDS = frozenset({"string"})
 
@@ -86,9 +75,9 @@ class ListField(Field):
         items = _items(parsed(value, check, list))
         if items is None:
             return self.wrong(value, at, check)
-        before = len(check.problems)
+        before = check.refused
         taken = [self.item.take(item, f"{at}/{i}", check) for i, item in enumerate(items)]
-        if len(check.problems) > before:
+        if check.refused > before:
             return None
         result = taken if self.type is list else self.type(taken)
         return result if self.bounds.hold(result) else self.wrong(value, at, check)
@@ -173,15 +162,15 @@ class MappingField(Field):
         entries = parsed(value, check, dict)
         if not isinstance(entries, Mapping):
             return self.wrong(value, at, check)
-        before = len(check.problems)
+        before = check.refused
         taken = {}
         for name, item in entries.items():
             here = at + token(name)
             key = self._take_key(name, here, check)
             held = self.value.take(item, here, check)
-            if len(check.problems) == before:
+            if check.refused == before:
                 taken[key] = held
-        if len(check.problems) > before:
+        if check.refused > before:
             return None
         return taken if self.bounds.hold(taken) else self.wrong(value, at, check)
 
@@ -297,103 +286,3 @@ def _generality(member: Field) -> int:
     if "string" in member.kinds:
         return len(order) + 1
     return found[0] if found else len(order) + 2
-
-
-class GuardedField(Field):
-    """A field whose values must satisfy some functions too, or of which the hint says more for readers."""
-
-    def __init__(self, inner: Field, bounds: Bounds) -> None:
-        self.inner = inner
-        self.bounds = bounds
-        self.kinds = inner.kinds
-        self.hashable = inner.hashable
-        self.holds_paths = inner.holds_paths
-
-    @property
-    def expected(self) -> str:
-        """The noun phrase."""
-        return self.inner.expected + self.bounds.words(None)
-
-    def take(self, value: Any, at: str, check: Check) -> Any:
-        """Return what the field makes of it, if the functions say yes."""
-        before = len(check.problems)
-        taken = self.inner.take(value, at, check)
-        if len(check.problems) == before and not self.bounds.hold(taken):
-            return self.wrong(value, at, check)
-        return taken
-
-    def schema(self, defs: Definitions) -> dict[str, Any]:
-        """Return the field's, and what the hint adds."""
-        return {**self.inner.schema(defs), **self.bounds.extra}
-
-    def holds(self, value: Any) -> bool:
-        """Ask the field."""
-        return self.inner.holds(value)
-
-    @cached_property
-    def native(self) -> Any:
-        """The field's, where nothing is asked but what msgspec asks."""
-        return marker(self) if self.bounds.any else self.inner.native
-
-
-class LateField(Field):
-    """A class or alias that is part of itself; `target` is set as soon as it is known."""
-
-    kinds = frozenset({"object"})
-    holds_paths = True
-    target: Field
-
-    @property
-    def expected(self) -> str:
-        """The target's."""
-        return self.target.expected
-
-    def take(self, value: Any, at: str, check: Check) -> Any:
-        """Ask the target."""
-        return self.target.take(value, at, check)
-
-    def schema(self, defs: Definitions) -> dict[str, Any]:
-        """Return the target's, which refers to its definition."""
-        return self.target.schema(defs)
-
-    def holds(self, value: Any) -> bool:
-        """Ask the target."""
-        return self.target.holds(value)
-
-
-class CodecField(Field):
-    """A type that somebody taught: `app.codec(Type, …)`."""
-
-    holds_paths = True
-
-    def __init__(self, type_: type[Any], decode: Callable[[Any], Any], schema: Mapping[str, Any]) -> None:
-        self.type = type_
-        self.decode = decode
-        self.rendering = schema
-        kind = schema.get("type")
-        named = {kind} if isinstance(kind, str) else set(kind or ANY_KIND)
-        self.kinds = frozenset(named | ({"integer"} if "number" in named else set()))
-
-    @property
-    def expected(self) -> str:
-        """The class's name."""
-        return f"a value for {self.type.__name__}"
-
-    def take(self, value: Any, at: str, check: Check) -> Any:
-        """Decode it, unless it is one already."""
-        if isinstance(value, self.type):
-            return value
-        given = parsed(value, check, dict | list | int | float | bool) if "string" not in self.kinds else value  # type: ignore[arg-type]
-        try:
-            return self.decode(given)
-        except (ValueError, TypeError) as error:
-            text = f": {error}" if str(error) else ""
-            return check.refuse(at, f"expected {self.expected}, got {shorten(value)}{text}")
-
-    def schema(self, defs: Definitions) -> dict[str, Any]:  # noqa: ARG002 - it is the author's
-        """Return the schema that was given."""
-        return dict(self.rendering)
-
-    def holds(self, value: Any) -> bool:
-        """Whether it is one already."""
-        return isinstance(value, self.type)

@@ -8,6 +8,7 @@ the value is looked through beforehand; a class that can hold nothing of the kin
 from __future__ import annotations
 
 import dataclasses
+import operator
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -35,6 +36,12 @@ BASES: Final[tuple[tuple[Any, Way], ...]] = (
     (int, int.__int__),
     (float, float.__float__),
     (bytes | bytearray | memoryview, bytes),
+    (datetime, lambda v: datetime(v.year, v.month, v.day, v.hour, v.minute, v.second, v.microsecond, v.tzinfo, fold=v.fold)),
+    (date, lambda v: date(v.year, v.month, v.day)),
+    (time, lambda v: time(v.hour, v.minute, v.second, v.microsecond, v.tzinfo, fold=v.fold)),
+    (timedelta, lambda v: timedelta(v.days, v.seconds, v.microseconds)),
+    (UUID, lambda v: UUID(int=v.int)),
+    (Decimal, lambda v: Decimal(v.as_tuple())),
 )
 
 
@@ -59,7 +66,10 @@ class Preparer:
         type_ = type(value)
         if type_ in ATOMS:
             return value
-        way = self._way(type_)
+        try:
+            way = self._ways[type_]
+        except KeyError:
+            way = self._way(type_)
         return value if way is None else way(value)
 
     def hook(self, value: Any) -> Any:
@@ -102,7 +112,7 @@ class Preparer:
         return self._container_way(type_)
 
     def _container_way(self, type_: type[Any]) -> Way | None:
-        if type_ in ATOMS or issubclass(type_, date | time | timedelta | UUID | Decimal):
+        if type_ in ATOMS:
             return None
         for base, way in BASES:
             if issubclass(type_, base):
@@ -124,7 +134,7 @@ class Preparer:
 
     def _items(self, value: Iterable[Any]) -> Any:
         items = [item if type(item) in ATOMS else self.prepare(item) for item in value]
-        same = isinstance(value, list | tuple | set | frozenset) and all(a is b for a, b in zip(items, value, strict=True))
+        same = isinstance(value, list | tuple | set | frozenset) and all(map(operator.is_, items, value))
         return value if same else items
 
     def _class_way(self, type_: Any, pending: frozenset[Any]) -> Way | None:
@@ -180,6 +190,6 @@ class Preparer:
 
 
 def _is_slotted(type_: Any, names: Sequence[tuple[str, str]]) -> bool:
-    """Whether its instances hold nothing but these attributes; msgspec writes whatever they hold, in the order of the alphabet."""
+    """Whether its instances hold nothing but these; msgspec writes whatever they hold, in the order of the alphabet."""
     slots = [slot for base in type_.__mro__[:-1] for slot in vars(base).get("__slots__", ["__dict__"])]
     return set(slots) - {"__weakref__"} == {name for name, _ in names}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import sys
+from collections import deque
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from nexus.exceptions import RegistrationError
@@ -60,7 +63,7 @@ class ModelField(Field):
         entries = parsed(value, check, dict)
         if not isinstance(entries, Mapping | self.type):
             return self.wrong(value, at, check)
-        before = len(check.problems)
+        before = check.refused
         try:
             model = self.type.model_validate(entries)
         except ValueError as error:  # pydantic's ValidationError is one
@@ -71,7 +74,7 @@ class ModelField(Field):
             return None
         if check.files is not None:
             model = _held(model, at, check)
-        return None if len(check.problems) > before else model
+        return None if check.refused > before else model
 
     def schema(self, defs: Definitions) -> dict[str, Any]:
         """Return a reference to the definition."""
@@ -92,19 +95,24 @@ class ModelField(Field):
 
 def _held(value: Any, at: str, check: Check) -> Any:
     """Return the value with every path in it held below the root."""
-    if isinstance(value, Path) and check.files is not None:
+    if isinstance(value, PurePath) and check.files is not None:
         try:
-            return check.files.resolve(value)
+            return check.files.resolve(str(value))
         except ValueError as error:
             return check.refuse(at, f"{error}; got {shorten(str(value))}")
     if isinstance(value, Mapping):
         return {_held(key, at, check): _held(item, at + token(key), check) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple | set | frozenset | deque):
         held = [_held(item, f"{at}/{i}", check) for i, item in enumerate(value)]
         return type(value)(*held) if hasattr(value, "_fields") else type(value)(held)
     if is_model(type(value)):
-        held_fields = {name: _held(item, at + token(name), check) for name, item in value}
+        held_fields = {name: _held(item, at + token(name), check) for name, item in value if name in value.model_fields_set}
         return value.model_copy(update=held_fields)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = copy.copy(value)
+        for field in dataclasses.fields(value):
+            # Not through its constructor: that has run, and the class may be frozen.
+            object.__setattr__(value, field.name, _held(getattr(value, field.name), at + token(field.name), check))
     return value
 
 

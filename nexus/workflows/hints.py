@@ -14,22 +14,13 @@ import attrs
 
 from nexus.exceptions import RegistrationError
 from nexus.models import MISSING
-from nexus.workflows.fields import AnyField, Field, NullField, PathField, Scalar, scalar
+from nexus.workflows.fields import ANY_KIND, AnyField, Field, NullField, PathField, Scalar, scalar
 from nexus.workflows.fields_bounds import Bounds
 from nexus.workflows.fields_choice import Choice
-from nexus.workflows.fields_nested import (
-    ANY_KIND,
-    CodecField,
-    GuardedField,
-    LateField,
-    ListField,
-    MappingField,
-    TupleField,
-    UnionField,
-    native_or_marker,
-)
+from nexus.workflows.fields_nested import ListField, MappingField, TupleField, UnionField, native_or_marker
 from nexus.workflows.fields_objects import Member, ObjectField, TaggedField
 from nexus.workflows.fields_pydantic import ModelField, is_model
+from nexus.workflows.fields_wrapped import CodecField, GuardedField, LateField
 from nexus.workflows.fits import named
 from nexus.workflows.hints_bounds import bounds_of, unfit
 from nexus.workflows.hints_classes import Part, Shape, shape_of
@@ -82,6 +73,8 @@ class Translator:
         hint = self._expanded(hint)
         if not isinstance(hint, Hashable):
             raise self._unsupported(hint)
+        if _is_alias(hint):
+            return self._guarded(self._alias(hint), bounds)
         if get_origin(hint) is Annotated:
             inner, *metadata = get_args(hint)
             return self.field(inner, bounds_of([*metadata, bounds], self.place))
@@ -101,10 +94,21 @@ class Translator:
         while True:
             if isinstance(hint, NewType):
                 hint = hint.__supertype__
-            elif type(hint).__name__ == "TypeAliasType":
-                hint = hint.__value__
+            elif _is_alias(get_origin(hint)):
+                hint = get_origin(hint).__value__[get_args(hint)]
             else:
                 return type(None) if hint is None else hint
+
+    def _alias(self, hint: Any) -> Field:
+        made = self._made.get(hint)
+        if made is None:
+            late = self._made[hint] = LateField(ANY_KIND, hint.__name__)
+            late.target = self.field(hint.__value__)
+            late.kinds = late.target.kinds
+            made = self._made[hint] = late if late.used else late.target
+        elif isinstance(made, LateField):
+            made.used = True
+        return made
 
     def _special(self, hint: Any, bounds: Bounds) -> Field | None:
         codec = self.codecs.get(hint)
@@ -211,7 +215,7 @@ class Translator:
             shape = shape_of(hint, self.place, self.localns)
             if shape is None:
                 return None
-            late = self._made[hint] = LateField()
+            late = self._made[hint] = LateField(frozenset({"array", "object"} if shape.positional else {"object"}))
             made = self._made[hint] = late.target = self._object(hint, shape)
         return self._guarded(made, bounds)
 
@@ -263,6 +267,11 @@ class Translator:
             f"{self.place}: {named(hint)} can't be written in JSON; use a type that can (a dataclass, attrs class, TypedDict, "
             f"dict, list, str, …), or teach it: app.codec({named(hint)}, encode=…, decode=…, schema=…)"
         )
+
+
+def _is_alias(hint: Any) -> bool:
+    # Of typing or of typing_extensions; `type Json = …` makes one.
+    return type(hint).__name__ == "TypeAliasType"
 
 
 def _differ(one: Field, other: Field) -> bool:

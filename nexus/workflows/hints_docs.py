@@ -46,11 +46,7 @@ def described(text: str | None) -> Description:
     text = inspect.cleandoc(text)
     if "\n" not in text:
         return Description(summary=text)
-    try:
-        parsed = _parser().parse(text)
-    except _parser().ParseError:
-        summary, _, rest = text.partition("\n\n")
-        return Description(summary=" ".join(summary.split()), description=rest.strip())
+    parsed = _parser().parse(text)
     return Description(
         summary=(parsed.short_description or "").strip(),
         description=(parsed.long_description or "").strip(),

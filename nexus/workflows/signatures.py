@@ -16,12 +16,13 @@ import msgspec
 from msgspec import MsgspecError, convert
 from msgspec.structs import asdict
 
-from nexus.exceptions import ArgumentProblem, InvalidArgumentError, RegistrationError
+from nexus.exceptions import InvalidArgumentError, RegistrationError
 from nexus.models import MISSING
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.fields import Check, Fast, Field, Marker, NullField, token
 from nexus.workflows.fields_nested import UnionField
 from nexus.workflows.fields_objects import as_json, unknown
+from nexus.workflows.fields_text import shorten
 from nexus.workflows.files import FilesRoot
 from nexus.workflows.hints_docs import Description, describe
 from nexus.workflows.schema import Definitions
@@ -40,6 +41,7 @@ class Parameter:
         hint: Resolved, `Annotated` kept.
         default: `MISSING` if it is required.
         place: `module:qualname` of the function, for messages.
+        localns: Local names where the function was written, in which hints of classes are looked up too.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Parameter:
     default: Any = MISSING
     description: str = ""
     place: str = ""
+    localns: Mapping[str, Any] | None = attrs.field(default=None, eq=False, repr=False)
 
 
 def parameters_of(function: Any, *, place: str, localns: Mapping[str, Any] | None = None) -> list[Parameter]:
@@ -79,6 +82,7 @@ def parameters_of(function: Any, *, place: str, localns: Mapping[str, Any] | Non
                 default=MISSING if parameter.default is parameter.empty else parameter.default,
                 description=descriptions.get(parameter.name, ""),
                 place=place,
+                localns=localns,
             )
         )
     return found
@@ -208,11 +212,23 @@ class Signature:
                     hook = TRUSTED if files is None else partial(_ask, Fast(files=files))
                     return asdict(convert(arguments, self._struct, dec_hook=hook))
                 return asdict(convert(arguments, self._struct))
-            except (MsgspecError, OverflowError):
+            except (MsgspecError, OverflowError, RecursionError):
                 pass
         return self._check_each(arguments, Check(lenient=lenient, files=files))
 
     def _check_each(self, arguments: Mapping[str, Any], check: Check) -> dict[str, Any]:
+        if not isinstance(arguments, Mapping):
+            check.refuse("", f"expected an object of arguments by name, got {shorten(arguments)}")
+            raise self._refusal(check)
+        try:
+            taken = self._take(arguments, check)
+        except RecursionError:
+            check.refuse("", "the arguments are nested too deeply")
+        if check.refused:
+            raise self._refusal(check)
+        return taken
+
+    def _take(self, arguments: Mapping[str, Any], check: Check) -> dict[str, Any]:
         taken = {}
         for name, field in self._fields.items():
             if name in arguments:
@@ -223,14 +239,19 @@ class Signature:
                 check.refuse(self._pointers[name], f"missing; expected {field.expected}")
         for name in arguments:
             if name not in self._fields:
-                check.refuse(token(name), unknown(name, set(self._fields), "argument"))
-        if check.problems:
-            raise InvalidArgumentError(_summary(self.name, check.problems), check.problems)
+                check.refuse(token(name), unknown(name, self._pointers, "argument"))
         return taken
+
+    def _refusal(self, check: Check) -> InvalidArgumentError:
+        problems = check.outcome()
+        first, more = problems[0], f" (and {check.refused - 1} more)" if check.refused > 1 else ""
+        return InvalidArgumentError(
+            f"the arguments of {self.name!r} don't fit: {first.pointer or 'all of them'}: {first.message}{more}", problems
+        )
 
 
 def _field(parameter: Parameter, codecs: Codecs, place: str) -> Field:
-    field = codecs.field(parameter.hint, place=f"{place}: parameter {parameter.name!r}")
+    field = codecs.field(parameter.hint, place=f"{place}: parameter {parameter.name!r}", localns=parameter.localns)
     # `limit: int = None` says that null is good, too.
     implicit = parameter.default is None and "null" not in field.kinds
     return UnionField([field, NullField()]) if implicit else field
@@ -253,9 +274,3 @@ TRUSTED: Final = partial(_ask, Fast())
 
 def _has_marker(native: Any) -> bool:
     return isinstance(native, Marker) or any(_has_marker(argument) for argument in typing.get_args(native))
-
-
-def _summary(name: str, problems: Sequence[ArgumentProblem]) -> str:
-    first = problems[0]
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"the arguments of {name!r} don't fit: {first.pointer or 'all of them'}: {first.message}{more}"
