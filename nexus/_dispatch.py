@@ -53,34 +53,31 @@ class Dispatcher:
         """
         clock = self.clock
         started = clock.monotonic()
-        request_id = request.id or f"{random.getrandbits(96):024x}"
+        request_id = request.id or _new_id()
         try:
             data, run, error = await self._carry_out(request, request_id, interaction or SILENT)
             response = Response(request_id=request_id, data=data, run=run, error=error)
-        except NexusError as refusal:
-            response = Response(request_id=request_id, error=refusal)
         except anyio.get_cancelled_exc_class():
             gone = Response(request_id=request_id, error=CancelledError("the caller went away"))
             self.log_request(request, gone, clock.monotonic() - started)
             raise
-        except Exception as cause:  # noqa: BLE001 - a fault of ours must not take the channel with it; it is logged
-            fault = InternalError(f"an internal error; the log has the reason, under request id {request_id}")
-            fault.__cause__ = cause
-            response = Response(request_id=request_id, error=fault)
+        except Exception as raised:  # noqa: BLE001 - told to the caller, and logged; it must not take the channel with it
+            response = Response(request_id=request_id, error=_told(raised, request_id))
         self.log_request(request, response, clock.monotonic() - started)
         return response
 
-    async def reject(self, caller: Caller, error: NexusError) -> Response:
+    async def reject(self, caller: Caller, error: NexusError, *, request_id: str | None = None) -> Response:
         """Answer a message that never became a request: guards see it without an operation, and it is logged."""
-        request = Request(operation="", arguments={}, caller=caller)
-        request_id = f"{random.getrandbits(96):024x}"
+        request_id = request_id or _new_id()
+        request = Request(operation="", arguments={}, caller=caller, id=request_id)
+        started = self.clock.monotonic()
         try:
             for guard in self.guards:
                 await guard.check(self.call(request, request_id, None, caller.principal or ANONYMOUS))
-        except NexusError as refusal:
-            error = refusal
+        except Exception as raised:  # noqa: BLE001 - as above
+            error = _told(raised, request_id)
         response = Response(request_id=request_id, error=error)
-        self.log_request(request, response, 0.0)
+        self.log_request(request, response, self.clock.monotonic() - started)
         return response
 
     async def _carry_out(self, request: Request, request_id: str, interaction: Interaction) -> Outcome:
@@ -133,6 +130,19 @@ class Dispatcher:
         near = nearest(wanted, names)
         hint = f"; did you mean {near!r}?" if near else ""
         return WorkflowNotFoundError(f"there is no operation {name!r}{hint}", name=name, **({"nearest": near} if near else {}))
+
+
+def _new_id() -> str:
+    return f"{random.getrandbits(96):024x}"
+
+
+def _told(raised: Exception, request_id: str) -> NexusError:
+    """Return what the caller is told of it; the text of a fault of ours stays in the log."""
+    if isinstance(raised, NexusError):
+        return raised
+    fault = InternalError(f"an internal error; the log has the reason, under request id {request_id}")
+    fault.__cause__ = raised
+    return fault
 
 
 def _tenant(principal: Principal) -> Tenant | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from types import ModuleType, TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
 import anyio
 import attrs
@@ -123,6 +123,25 @@ class Nexus:
 
     # ---- what can be called
 
+    @overload
+    def workflow(self, function: F, /) -> F: ...
+    @overload
+    def workflow(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        version: str = "1",
+        description: str = "",
+        tags: Sequence[str] = (),
+        channels: Sequence[str] | set[str] | frozenset[str] | None = None,
+        read_only: bool = False,
+        destructive: bool = False,
+        idempotent: bool = False,
+        each: str | None = None,
+        limit: int | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> Callable[[F], F]: ...
     def workflow(self, function: Any = None, /, **options: Any) -> Any:
         """
         Make a function a workflow of this application, and return it unchanged.
@@ -228,9 +247,9 @@ class Nexus:
         """
         return self.dispatcher.dispatch(request, interaction)
 
-    def reject(self, caller: Caller, error: NexusError) -> Coroutine[Any, Any, Response]:
+    def reject(self, caller: Caller, error: NexusError, *, request_id: str | None = None) -> Coroutine[Any, Any, Response]:
         """Answer a message that never became a request: guards see it without an operation, and it is logged."""
-        return self.dispatcher.reject(caller, error)
+        return self.dispatcher.reject(caller, error, request_id=request_id)
 
     # ---- in-process
 

@@ -83,7 +83,8 @@ class BlockingNexus:
 
     def dispatch(self, request: Request) -> Response:
         """See `Nexus.dispatch`."""
-        return self._portal.call(partial(self.app.dispatch, request))
+        response: Response = self._portal.call(partial(self.app.dispatch, request))
+        return response
 
 
 @contextmanager

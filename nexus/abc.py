@@ -155,8 +155,8 @@ class Gateway(Protocol):
         """
         ...
 
-    async def reject(self, caller: Caller, error: NexusError) -> Response:
-        """Answer a message that never became a request; guards of the caller's address still run, and it is logged."""
+    async def reject(self, caller: Caller, error: NexusError, *, request_id: str | None = None) -> Response:
+        """Answer a message that never became a request; guards still see it, without an operation, and it is logged."""
         ...
 
     def operations(self, principal: Principal | None = None, *, channel: str | None = None) -> Sequence[Operation]:
@@ -329,7 +329,7 @@ class SessionStore(Service):
     @abstractmethod
     async def remove(self, scope: Scope, session_id: str) -> None:
         """
-        Remove the session; its token is good for nothing from now on.
+        Remove the session; its token is good for nothing from now on. An anonymous scope reaches its own session only.
 
         Raises:
             NotFoundError: There is none in this scope.
@@ -337,7 +337,7 @@ class SessionStore(Service):
 
     @abstractmethod
     async def list(self, scope: Scope, *, now: datetime, after: str | None, limit: int) -> Page[Session]:
-        """Return live sessions of the scope, oldest first."""
+        """Return live sessions of the scope, oldest first; an anonymous scope has its own session only."""
 
     @abstractmethod
     async def prune(self, *, now: datetime) -> int:

@@ -19,6 +19,9 @@ from nexus.workflows.signatures import Signature, describe
 
 __all__ = ["Catalogue", "Entry", "Outcome", "nearest", "workflow_entry"]
 
+LONGEST = 64
+"""Longer names are not compared: it would cost their square, and a caller may send what it likes."""
+
 PARTS = re.compile(r"(\d+)|([^\d.]+)")
 
 Outcome = tuple[Any, RunRecord | None, NexusError | None]
@@ -141,7 +144,9 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor) -> 
     if not summary and isinstance(definition, FunctionWorkflow):
         described = describe(definition.steps[0].function)
         summary, description = described.summary, described.description
-    output = plan.graph.step(plan.graph.output).whole_result
+    last = plan.graph.step(plan.graph.output)
+    output, namespace = last.whole_result, last.definition.namespace
+    codecs.field(output, place=f"{last.definition.place}: the result", localns=namespace)
     operation = Operation(
         name=options.name,
         kind="workflow",
@@ -153,7 +158,7 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor) -> 
         hints=options.hints,
         place=definition.place,
         input_schema=lambda: plan.signature.schema,
-        output_schema=lambda: codecs.output_schema(output),
+        output_schema=lambda: codecs.output_schema(output, localns=namespace),
         graph=plan.graph.view,
     )
 
@@ -168,5 +173,7 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate that *name* was most likely meant to be."""
     import difflib  # noqa: PLC0415 - only needed where a name was wrong
 
+    if len(name) > LONGEST:
+        return None
     wanted = name.replace("-", "_").lower()
     return next(iter(difflib.get_close_matches(wanted, list(candidates), n=1, cutoff=0.6)), None)

@@ -226,7 +226,7 @@ async def test_several_questions_are_open_at_once_and_answered_by_name() -> None
 
     @workflow.step
     async def seat(run: Run) -> str:
-        return await run.ask("Seat?", Literal["window", "aisle"])
+        return str(await run.ask("Seat?", Literal["window", "aisle"]))
 
     @workflow.step
     async def meal(run: Run) -> str:

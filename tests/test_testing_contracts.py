@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from nexus.models import Page
+from nexus.testing.contracts import walk
+
 pytest_plugins = ["pytester"]
 
 BROKEN_STORES = """
@@ -152,3 +155,12 @@ def test_a_store_without_a_bound_skips_the_tests_of_its_capacity(pytester: pytes
     result = pytester.runpytest_subprocess(*OUR_PLUGIN, "-k", "full", "-rs")
     result.assert_outcomes(skipped=8)
     result.stdout.fnmatch_lines(["SKIPPED*make_small_store returns None: this store has no bound"])
+
+
+@pytest.mark.anyio
+async def test_a_listing_that_never_ends_is_noticed() -> None:
+    async def endless(_after: str | None) -> Page[int]:
+        return Page([1], "more")
+
+    with pytest.raises(AssertionError, match="the listing still has a cursor after 3 pages"):
+        await walk(endless, at_most=3)

@@ -55,7 +55,7 @@ class CliChannel(Channel):
         request = to_request(invocation, principal)
         if not self.config.channels.cli.enabled:
             error = PermissionDeniedError("the command line of this application is switched off: channels.cli.enabled is false")
-            return await self.gateway.reject(request.caller, error)
+            return await self.gateway.reject(request.caller, error, request_id=request.id)
         try:
             return await self.gateway.dispatch(request, interaction)
         finally:

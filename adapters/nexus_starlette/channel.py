@@ -82,7 +82,7 @@ class ApiChannel(Channel):
             body = self._encode(answer)
         except NexusError as error:
             lingers = isinstance(error, PayloadTooLargeError) and not head.waits
-            rejected = await self.gateway.reject(head.caller, error)
+            rejected = await self.gateway.reject(head.caller, error, request_id=head.request_id)
             answer = render.failed(rejected.request_id, rejected.error or error)
             body = self._encode(answer)
         await send({"type": "http.response.start", "status": answer.status, "headers": self._headers_of(head, answer, body)})

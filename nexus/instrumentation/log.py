@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import MutableMapping
+from functools import cache
 from typing import Any, Final
 
 from nexus.models import Request, Response, RunRecord
@@ -14,30 +15,31 @@ REQUESTS: Final = logging.getLogger("nexus.request")
 RUNS: Final = logging.getLogger("nexus.run")
 
 
-def _log(logger: logging.Logger, level: int, event: str, exception: BaseException | None = None, /, **fields: Any) -> None:
-    """Write one line; the host's logging decides where it goes, and nothing of its configuration is touched."""
+@cache
+def _structured(logger: logging.Logger) -> Any:
+    """Return the logger with structlog around it; the host's logging decides where lines go, its configuration is not touched."""
     import structlog  # noqa: PLC0415 - 90 ms, only where something is logged
 
     render = structlog.processors.KeyValueRenderer(key_order=["event"])
 
     def hand_over(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> tuple[tuple[str], dict[str, Any]]:
-        text = render(None, "", dict(line))
-        return (text,), {"exc_info": exception, "extra": {"nexus": dict(line)}}
+        exception = line.pop("exception", None)
+        return (render(None, "", dict(line)),), {"exc_info": exception, "extra": {"nexus": line}}
 
-    structlog.wrap_logger(logger, processors=[hand_over], wrapper_class=structlog.stdlib.BoundLogger).log(level, event, **fields)
+    return structlog.wrap_logger(logger, processors=[hand_over], wrapper_class=structlog.stdlib.BoundLogger).bind()
 
 
 def log_request(request: Request, response: Response, seconds: float) -> None:
     """Write the line of a request that was answered, if anybody reads it."""
     error = response.error
-    level = logging.INFO if error is None or error.code not in {"internal", "unavailable"} else logging.ERROR
+    internal = error is not None and error.code == "internal"
+    level = logging.ERROR if internal else logging.INFO
     if REQUESTS.isEnabledFor(level):
         caller = request.caller
-        _log(
-            REQUESTS,
+        _structured(REQUESTS).log(
             level,
             "request",
-            None if error is None or error.code != "internal" else error.__cause__ or error,
+            exception=error.__cause__ or error if internal and error is not None else None,
             request_id=response.request_id,
             operation=request.operation,
             channel=caller.channel,
@@ -50,11 +52,9 @@ def log_request(request: Request, response: Response, seconds: float) -> None:
 
 def log_run(record: RunRecord, error: BaseException) -> None:
     """Write why a run failed, with the traceback that no caller is shown."""
-    _log(
-        RUNS,
-        logging.ERROR,
+    _structured(RUNS).error(
         "run failed",
-        error,
+        exception=error,
         request_id=record.request_id,
         run_id=record.id,
         workflow=f"{record.workflow}@{record.workflow_version}",

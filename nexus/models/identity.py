@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
 
@@ -36,6 +36,10 @@ class Scope:
 Scope.ALL = Scope(tenant=None, principal=None)
 
 
+def _roles(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(names)
+
+
 @attrs.frozen(kw_only=True)
 class Principal:
     """
@@ -49,7 +53,7 @@ class Principal:
     """
 
     id: str
-    roles: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    roles: frozenset[str] = attrs.field(default=frozenset(), converter=_roles)
     tenant_id: str | None = None
     attributes: Mapping[str, Any] = attrs.field(factory=dict)
 

@@ -80,18 +80,22 @@ class Client:
 
     async def __aenter__(self) -> Self:
         """Start the application if it is not, and connect."""
-        async with AsyncExitStack() as stack:
+        stack = AsyncExitStack()
+        try:
             if not self._app.started:
                 await stack.enter_async_context(self._app)
             await self._wire.start(stack)
-            self._stack = stack.pop_all()
+        except BaseException:
+            # Told of the error, a task group of a channel would wrap it in an ExceptionGroup; so in `__aexit__`.
+            await stack.aclose()
+            raise
+        self._stack = stack
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Disconnect, and stop the application if this has started it."""
-        # Nothing of the body's exception goes into the stack: task groups of a channel would wrap a failed assertion in a group.
         await self._stack.aclose()
 
     async def execute(self, workflow: str | Callable[..., Any] | Workflow, /, **inputs: Any) -> Any:

@@ -258,6 +258,7 @@ def workflow(
     *,
     name: str | None = None,
     version: str = "1",
+    description: str = "",
     tags: Sequence[str] = (),
     channels: Sequence[str] | set[str] | frozenset[str] | None = None,
     read_only: bool = False,
@@ -302,6 +303,25 @@ class Group:
         self.channels = checked.channels
         self.members: list[Workflow | Group] = []
 
+    @overload
+    def workflow(self, function: F, /) -> F: ...
+    @overload
+    def workflow(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        version: str = "1",
+        description: str = "",
+        tags: Sequence[str] = (),
+        channels: Sequence[str] | set[str] | frozenset[str] | None = None,
+        read_only: bool = False,
+        destructive: bool = False,
+        idempotent: bool = False,
+        each: str | None = None,
+        limit: int | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> Callable[[F], F]: ...
     def workflow(self, function: Any = None, /, **options: Any) -> Any:
         """Make a function a workflow of this group, and return it unchanged; options as for `nexus.workflow`."""
         namespace = sys._getframe(1).f_locals  # noqa: SLF001 - hints may name what is local there

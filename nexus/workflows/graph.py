@@ -19,6 +19,7 @@ __all__ = ["Graph", "StepNode", "analyse"]
 
 LONG_NAME: Final = 8
 SHORT_NAME: Final = 3
+FARTHEST: Final = 2
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -250,15 +251,19 @@ def _merged(first: Parameter, second: Parameter, node: StepNode) -> Parameter:
 
 
 def _check_near_misses(nodes: Sequence[StepNode], names: set[str]) -> None:
-    for node in nodes:
-        declared = {p.name for p in node.parameters if _is_declared(p.hint)}
-        for parameter, _ in node.from_inputs:
-            near = None if parameter in declared else next((name for name in sorted(names) if _nearly(parameter, name)), None)
-            if near is not None:
-                raise RegistrationError(
-                    f"{node.definition.place}: parameter {parameter!r} is nearly the step {near!r}; write {near!r}, "
-                    f"or, if it is an input of the workflow, `{parameter}: Annotated[…, nexus.Input()]`"
-                )
+    places = {
+        parameter: node.definition.place
+        for node in nodes
+        for parameter in {name for name, _ in node.from_inputs} - {p.name for p in node.parameters if _is_declared(p.hint)}
+    }
+    ordered = sorted(names)
+    for parameter, place in places.items():
+        near = next((name for name in ordered if _nearly(parameter, name)), None)
+        if near is not None:
+            raise RegistrationError(
+                f"{place}: parameter {parameter!r} is nearly the step {near!r}; write {near!r}, "
+                f"or, if it is an input of the workflow, `{parameter}: Annotated[…, nexus.Input()]`"
+            )
 
 
 def _is_declared(hint: Any) -> bool:
@@ -266,9 +271,9 @@ def _is_declared(hint: Any) -> bool:
 
 
 def _nearly(name: str, step: str) -> bool:
-    if min(len(name), len(step)) < SHORT_NAME:
+    if abs(len(name) - len(step)) > FARTHEST or min(len(name), len(step)) < SHORT_NAME:
         return False
-    return _distance(name, step) <= (2 if len(step) >= LONG_NAME else 1)
+    return _distance(name, step) <= (FARTHEST if len(step) >= LONG_NAME else 1)
 
 
 def _distance(a: str, b: str) -> int:
@@ -289,7 +294,7 @@ def _output(nodes: Sequence[StepNode], output: str | None, place: str) -> str:
     names = [node.name for node in nodes]
     if output is not None:
         if output not in names:
-            near = next((name for name in names if _distance(output, name) <= 2), None)  # noqa: PLR2004 - as for long names
+            near = next((name for name in names if _distance(output, name) <= FARTHEST), None)
             hint = f"; did you mean {near!r}?" if near else f"; steps: {', '.join(names)}"
             raise RegistrationError(f"{place}: output={output!r} is not a step{hint}")
         return output
