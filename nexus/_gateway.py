@@ -205,6 +205,11 @@ class Nexus:
         self._channels[channel.name] = channel
         return channel
 
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """The channels that are there: those that were added, and those of adapters that were asked for."""
+        return tuple(self._channels.values())
+
     def channel(self, name: str) -> Channel:
         """
         Return the channel of that name; one that an adapter brings is loaded when it is first asked for.

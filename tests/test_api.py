@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from nexus import Nexus, Problem, Run, create_nexus
-from nexus.abc import Guard
+from nexus.abc import Channel, Gateway, Guard
 from nexus.config import NexusConfig
 from nexus.exceptions import PermissionDeniedError
 from nexus.models import Call, Operation, Principal
@@ -72,6 +72,9 @@ def desk(**settings: Any) -> Nexus:
         return 1
 
     return app
+
+
+JSON = {"content-type": "application/json"}
 
 
 @asynccontextmanager
@@ -148,6 +151,50 @@ async def test_no_body_is_no_inputs() -> None:
     async with serving(desk()) as client:
         response = await client.post("/api/workflows/old/execute")
     assert response.json()["data"]["results"] == 2
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"sec-fetch-site": "cross-site"}, 415),
+        ({"sec-fetch-site": "same-site"}, 415),
+        ({"sec-fetch-site": "same-origin"}, 200),
+        ({"origin": "http://elsewhere"}, 415),
+        ({"origin": "http://api"}, 200),
+        ({"origin": "http://elsewhere", "content-type": "application/json"}, 200),
+    ],
+)
+async def test_a_page_of_another_site_starts_nothing_unasked(headers: dict[str, str], status: int) -> None:
+    async with serving(desk()) as client:
+        response = await client.post("/api/workflows/old/execute", headers=headers)
+    assert response.status_code == status
+
+
+async def test_a_rejected_message_keeps_the_id_of_its_caller() -> None:
+    async with serving(desk()) as client:
+        response = await client.post("/api/workflows/old/execute", content=b"{", headers={"x-request-id": "mine-2", **JSON})
+    assert response.headers["x-request-id"] == response.json()["metadata"]["request_id"] == "mine-2"
+
+
+async def test_a_channel_of_ones_own_may_answer_http_too() -> None:
+    class Ping(Channel):
+        name = "ping"
+
+        def __init__(self, gateway: Gateway, config: NexusConfig) -> None:
+            self.gateway = gateway
+
+        def matches(self, scope: Mapping[str, Any]) -> bool:
+            return bool(scope["path"] == "/ping")
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"pong"})
+
+    app = desk()
+    app.add_channel(Ping)
+    async with serving(app) as client:
+        assert (await client.get("/ping")).text == "pong"
+        assert (await execute(client, "old")).status_code == 200
 
 
 async def test_all_that_is_wrong_with_the_arguments_is_said_at_once() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import nexus
 from nexus import Group, Nexus, RegistrationError, Workflow
+from nexus.catalogue import nearest
 
 pytestmark = pytest.mark.anyio
 
@@ -165,3 +166,18 @@ def test_a_codec_teaches_a_type() -> None:
     assert operation is not None
     assert operation.input_schema["properties"]["price"]["type"] == "integer"
     assert app.encode(Money(3)) == b"3"
+
+
+def test_a_result_that_json_has_no_word_for_is_refused_at_registration() -> None:
+    class Frame:
+        pass
+
+    async def frames() -> Frame:
+        return Frame()
+
+    with pytest.raises(RegistrationError, match="the result"):
+        app_of(frames)
+
+
+def test_a_very_long_unknown_name_is_not_compared_with_every_other() -> None:
+    assert nearest("a" * 65, ["a" * 64]) is None

@@ -19,6 +19,7 @@ from nexus.exceptions import AdapterError, ConfigurationError, NexusError
 
 __all__ = ["Application", "asgi", "mount"]
 
+OURS: Final = ("api", "mcp")
 WELL_KNOWN: Final = ("/health/live", "/health/ready")
 
 
@@ -70,18 +71,19 @@ def asgi(app: Nexus) -> Application:
     """
     Return the ASGI application of an application that has not been started: its lifespan starts and stops it.
 
-    Its channels are the API and, where its adapter is installed, MCP, unless the configuration turns them off. The path of a
-    request says which of them it is for.
+    Its channels are those of one's own that answer HTTP, the API and, where its adapter is installed, MCP, unless the
+    configuration turns them off. The path of a request says which of them it is for.
 
     Args:
         app: The application.
 
     Raises:
-        ConfigurationError: Both channels are turned off.
+        ConfigurationError: There is none: both are turned off, and no other was added.
     """
     settings = app.config.channels
     names = [name for name, enabled in (("mcp", settings.mcp.enabled), ("api", settings.api.enabled)) if enabled]
-    faces = [face for face in (_face(app, name) for name in names) if face is not None]
+    own = [cast("HttpFace", channel) for channel in app.channels if channel.name not in OURS and hasattr(channel, "matches")]
+    faces = own + [face for face in (_face(app, name) for name in names) if face is not None]
     if not faces:
         raise ConfigurationError("no channel that answers HTTP is turned on; set channels.api.enabled or channels.mcp.enabled")
     return Application(app, faces)

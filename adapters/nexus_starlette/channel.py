@@ -111,7 +111,7 @@ class ApiChannel(Channel):
 
     async def _post(self, head: parse.Head, endpoint: Endpoint, target: str, receive: Receive) -> render.Answer:
         body = await _read(head, receive, self._limit)
-        if body:
+        if body or parse.is_of_another_site(head):
             parse.check_media(head)
         request = parse.request_of(head, endpoint, target, body)
         executes = endpoint.kind == "execute"

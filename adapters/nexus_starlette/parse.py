@@ -15,7 +15,18 @@ from nexus.exceptions import ArgumentProblem, InvalidArgumentError, MalformedReq
 from nexus.models import Caller, Request
 from nexus_starlette.routes import EXECUTE, JSON, Endpoint
 
-__all__ = ["Head", "check_length", "check_media", "head_of", "json_object", "negotiate", "request_of", "route_path", "too_large"]
+__all__ = [
+    "Head",
+    "check_length",
+    "check_media",
+    "head_of",
+    "is_of_another_site",
+    "json_object",
+    "negotiate",
+    "request_of",
+    "route_path",
+    "too_large",
+]
 
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # W3C Trace Context, section 3.2, version 00: neither id may be all zeros.
@@ -175,6 +186,19 @@ def check_length(head: Head, limit: int) -> None:
 def too_large(limit: int) -> PayloadTooLargeError:
     """Return the error for a body of more than *limit* bytes."""
     return PayloadTooLargeError(f"the body is longer than {limit} bytes; send less", limit=limit)
+
+
+def is_of_another_site(head: Head) -> bool:
+    """
+    Whether a page of another site sent this, as far as a browser says.
+
+    Without a body it may do so unasked, for such a POST needs no CORS preflight (Fetch Standard, sections 3.2 and 3.3).
+    """
+    site = head.headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site not in {b"same-origin", b"none"}
+    origin = head.headers.get(b"origin")
+    return origin is not None and origin.partition(b"://")[2] != head.headers.get(b"host")
 
 
 def check_media(head: Head) -> None:
