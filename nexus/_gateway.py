@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from types import ModuleType, TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 import anyio
 import attrs
@@ -20,7 +20,7 @@ from nexus.config import NexusConfig
 from nexus.exceptions import ConfigurationError, NexusError, UnavailableError, WorkflowNotFoundError
 from nexus.models import ANONYMOUS, APPLICATION, Caller, ExecutionResult, Operation, Principal, Request, Response
 from nexus.workflows.codecs import Codecs
-from nexus.workflows.definition import Group, Workflow, definitions_in, marked
+from nexus.workflows.definition import FunctionOptions, Group, Workflow, definitions_in, marked
 from nexus.workflows.executor import Executor
 from nexus.workflows.handle import RunHandle, output_of
 from nexus.workflows.local import current_run
@@ -126,22 +126,7 @@ class Nexus:
     @overload
     def workflow(self, function: F, /) -> F: ...
     @overload
-    def workflow(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        version: str = "1",
-        description: str = "",
-        tags: Sequence[str] = (),
-        channels: Sequence[str] | set[str] | frozenset[str] | None = None,
-        read_only: bool = False,
-        destructive: bool = False,
-        idempotent: bool = False,
-        each: str | None = None,
-        limit: int | None = None,
-        timeout: float | timedelta | None = None,
-    ) -> Callable[[F], F]: ...
+    def workflow(self, /, **options: Unpack[FunctionOptions]) -> Callable[[F], F]: ...
     def workflow(self, function: Any = None, /, **options: Any) -> Any:
         """
         Make a function a workflow of this application, and return it unchanged.

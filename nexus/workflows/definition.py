@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from types import ModuleType
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, TypedDict, TypeVar, Unpack, overload
 
 import attrs
 
@@ -16,7 +16,7 @@ from nexus.models import Hints
 from nexus.workflows.graph import Graph, analyse
 from nexus.workflows.steps import NAME, StepDefinition, make_step, place_of
 
-__all__ = ["Group", "Workflow", "WorkflowOptions", "definition_of", "definitions_in", "workflow"]
+__all__ = ["FunctionOptions", "Group", "Workflow", "WorkflowOptions", "definition_of", "definitions_in", "workflow"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -70,6 +70,22 @@ def make_options(
         channels=None if channels is None else frozenset(channels),
         hints=Hints(read_only=read_only, destructive=destructive, idempotent=idempotent),
     )
+
+
+class FunctionOptions(TypedDict, total=False):
+    """What `@workflow` takes: the options of `Workflow` and of its one step."""
+
+    name: str | None
+    version: str
+    description: str
+    tags: Sequence[str]
+    channels: Sequence[str] | set[str] | frozenset[str] | None
+    read_only: bool
+    destructive: bool
+    idempotent: bool
+    each: str | None
+    limit: int | None
+    timeout: float | timedelta | None
 
 
 class Workflow:
@@ -254,20 +270,7 @@ def definition_of(thing: Callable[..., Any] | Workflow) -> Workflow:
 @overload
 def workflow(function: F, /) -> F: ...
 @overload
-def workflow(
-    *,
-    name: str | None = None,
-    version: str = "1",
-    description: str = "",
-    tags: Sequence[str] = (),
-    channels: Sequence[str] | set[str] | frozenset[str] | None = None,
-    read_only: bool = False,
-    destructive: bool = False,
-    idempotent: bool = False,
-    each: str | None = None,
-    limit: int | None = None,
-    timeout: float | timedelta | None = None,
-) -> Callable[[F], F]: ...
+def workflow(**options: Unpack[FunctionOptions]) -> Callable[[F], F]: ...
 def workflow(function: Any = None, /, **options: Any) -> Any:
     """
     Make a function a workflow of one step, without an application; `app.register(function | module)` takes it up.
@@ -306,22 +309,7 @@ class Group:
     @overload
     def workflow(self, function: F, /) -> F: ...
     @overload
-    def workflow(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        version: str = "1",
-        description: str = "",
-        tags: Sequence[str] = (),
-        channels: Sequence[str] | set[str] | frozenset[str] | None = None,
-        read_only: bool = False,
-        destructive: bool = False,
-        idempotent: bool = False,
-        each: str | None = None,
-        limit: int | None = None,
-        timeout: float | timedelta | None = None,
-    ) -> Callable[[F], F]: ...
+    def workflow(self, /, **options: Unpack[FunctionOptions]) -> Callable[[F], F]: ...
     def workflow(self, function: Any = None, /, **options: Any) -> Any:
         """Make a function a workflow of this group, and return it unchanged; options as for `nexus.workflow`."""
         namespace = sys._getframe(1).f_locals  # noqa: SLF001 - hints may name what is local there
