@@ -118,6 +118,60 @@ async def test_a_store_that_fails_while_a_run_is_carried_ends_that_run_only(capl
         assert (await app.execute_workflow("add", {"a": 1})).results == 2
 
 
+async def test_a_run_whose_record_can_not_be_changed_ends_for_who_waits_for_it(caplog: pytest.LogCaptureFixture) -> None:
+    store = FailingStore()
+    async with app_of(run_store=store) as app:
+        handle = await app.submit_workflow("add", {"a": 1})
+        store.down = True
+        with anyio.fail_after(5), pytest.raises(UnavailableError, match="could not be stored"):
+            await handle.result()
+        assert "disk full" in caplog.text
+        store.down = False
+        assert (await call(app, "add", a=1)).data == 2
+
+
+async def test_a_run_that_can_not_be_submitted_leaves_no_record_that_waits_for_ever() -> None:
+    store = MemoryRunStore()
+    app = app_of(run_store=store)
+    with pytest.raises(UnavailableError):
+        await app.submit_workflow("add", {"a": 1})
+    page = await store.list(Scope.ALL, where={}, after=None, limit=10)
+    assert [(record.status, record.error and record.error.code) for record in page.items] == [("failed", "unavailable")]
+
+
+async def test_what_a_run_tells_after_its_caller_has_left_is_not_sent_to_that_caller() -> None:
+    heard: list[str] = []
+    go_on = anyio.Event()
+
+    class Listening(Later):
+        async def tell(self, event: Event) -> None:
+            heard.append(event.data["message"])
+
+    @nexus.workflow
+    async def chatty(*, run: Run) -> str:
+        await run.ask("First?", str, name="first")
+        await run.progress(1, message="to the second caller")
+        await run.ask("Second?", str, name="second")
+        await run.progress(2, message="to nobody")
+        await go_on.wait()
+        return "done"
+
+    async with app_of(chatty) as app:
+        response = await call(app, "chatty")
+        assert response.run is not None
+        run_id = response.run.id
+        arguments = {"run_id": run_id, "answer": "x"}
+        request = Request(operation="runs.answer", arguments=arguments, caller=Caller(channel="api"))
+        again = await app.dispatch(request, Listening())
+        assert again.run is not None
+        assert again.run.status == "waiting"
+        live = app.executor.runtime._live[run_id]  # type: ignore[attr-defined]  # noqa: SLF001 - who is attached shows nowhere else
+        assert not isinstance(live.interaction, Listening)
+        go_on.set()
+        await call(app, "runs.answer", run_id=run_id, answer="y")
+    assert heard == ["to the second caller"]
+
+
 async def test_an_answer_that_races_with_another_change_is_not_lost() -> None:
     store = RacingStore()
     async with app_of(run_store=store) as app:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
+import anyio
 import attrs
 
 from nexus.abc import Clock, Interaction, RunStore, Runtime
@@ -21,14 +23,16 @@ from nexus.exceptions import (
     UnavailableError,
     WorkflowFailedError,
 )
-from nexus.models import Call, Operation, Question, RunRecord, Scope
+from nexus.models import Call, Operation, Question, RunError, RunRecord, Scope
 from nexus.workflows.answers import check_answer
+from nexus.workflows.live import DETACHED
 from nexus.workflows.local import Work
 from nexus.workflows.plan import Plan
 
 __all__ = ["Executor", "error_of"]
 
 ATTEMPTS: Final = 20
+CLEAN_UP_S: Final = 5.0
 
 
 @attrs.define(eq=False)
@@ -68,7 +72,14 @@ class Executor:
         if not detach:
             return await self.runtime.execute(record, work, interaction)
         record = await self.runs.create(call.scope, record)
-        await self.runtime.submit(record, work)
+        try:
+            await self.runtime.submit(record, work)
+        except NexusError as error:
+            refused = record.changed(
+                status="failed", ended_at=self.clock.now(), error=RunError(code=error.code, message=error.message)
+            )
+            await self.runs.save(refused, expected_version=record.version)
+            raise
         return record
 
     async def answer(self, scope: Scope, run_id: str, name: str | None, answer: Any, interaction: Interaction) -> RunRecord:
@@ -89,8 +100,7 @@ class Executor:
                 record = await self.runs.save(_answered(record, question, answer), expected_version=record.version)
             except ConflictError:
                 continue
-            await self.runtime.resume(run_id, interaction)
-            return await self.runtime.settled(run_id)
+            return await self._go_on(run_id, interaction)
         raise ConflictError(f"run {run_id} changes faster than it can be answered; try again")
 
     async def cancel(self, scope: Scope, run_id: str) -> RunRecord:
@@ -112,6 +122,18 @@ class Executor:
             NotFoundError: There is no such run.
         """
         return await self.runs.get(scope, run_id)
+
+    async def _go_on(self, run_id: str, interaction: Interaction) -> RunRecord:
+        await self.runtime.resume(run_id, interaction)
+        settled = None
+        try:
+            settled = await self.runtime.settled(run_id)
+            return settled
+        finally:
+            if settled is None or not settled.ended:
+                # This caller leaves, with the record or without: what the run tells from now on is not for it.
+                with anyio.move_on_after(CLEAN_UP_S, shield=True), suppress(UnavailableError):
+                    await self.runtime.resume(run_id, DETACHED)
 
     async def _attach(self, record: RunRecord, name: str | None, answer: Any) -> RunRecord:
         """The same answer again gets the same reply."""

@@ -33,6 +33,8 @@ CLEAN_UP_S: Final = 5.0
 ATTEMPTS: Final = 20
 NOT_STARTED: Final = "the application is not started: use it inside `async with app:`, entered and left in one task"
 
+LOST: Final = RunError(code="unavailable", message="the run's record could not be stored; the log has the reason")
+
 current_run: ContextVar[LiveRun | None] = ContextVar("nexus_current_run", default=None)
 """The run in whose step this is."""
 
@@ -94,6 +96,7 @@ class LocalRuntime(Runtime):
         """See `Runtime.execute`."""
         if work.plan.takes_run and interaction.answers is Answers.LATER:
             return await self._execute_carried(run, work, interaction)
+        self._require_open(started=False)
         return await self._run(self._begin(run, work, interaction), work, work.seconds)
 
     async def settled(self, run_id: str) -> RunRecord:
@@ -121,9 +124,13 @@ class LocalRuntime(Runtime):
             live.cancel()
             await live.until_ended()
 
-    def _begin(self, run: RunRecord, work: Work, interaction: Interaction) -> LiveRun:
+    def _require_open(self, *, started: bool) -> None:
         if self._stopping:
             raise UnavailableError("the application is stopping; try again later")
+        if started and self._group is None:
+            raise UnavailableError(NOT_STARTED)
+
+    def _begin(self, run: RunRecord, work: Work, interaction: Interaction) -> LiveRun:
         clock = self.clock
         live = self._live[run.id] = LiveRun(
             record=run,
@@ -139,10 +146,10 @@ class LocalRuntime(Runtime):
         return live
 
     def _carry(self, run: RunRecord, work: Work, interaction: Interaction) -> LiveRun:
-        if self._group is None:
-            raise UnavailableError(NOT_STARTED)
+        self._require_open(started=True)
         live = self._begin(run, work, interaction)
         live.stored = live.carried = True
+        assert self._group is not None  # noqa: S101 - required above
         self._group.start_soon(self._carried, live, work, name=f"run {run.id}")
         return live
 
@@ -152,11 +159,13 @@ class LocalRuntime(Runtime):
                 await self._change(live, lambda record: record.changed(status="running"))
             await self._run(live, work, None)
         except Exception as error:  # noqa: BLE001 - ends this run, never the group that carries the others
+            if self._live.pop(live.record.id, None) is not None:
+                live.record = live.record.changed(status="failed", error=attrs.evolve(LOST, exception=error))
+                self._notify(live)
             self.report(live.record, error)
 
     async def _execute_carried(self, run: RunRecord, work: Work, interaction: Interaction) -> RunRecord:
-        if self._group is None:
-            raise UnavailableError(NOT_STARTED)
+        self._require_open(started=True)
         live = self._carry(await self.runs.create(work.call.scope, run), work, interaction)
         try:
             with self._scope() if work.seconds is None else self.clock.timeout(work.seconds):
