@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -72,7 +73,7 @@ async def book(*, run: Run) -> str:
     return await run.ask("Which seat?", str, name="seat")
 
 
-def app_of(*what: Callable[..., Any], **options: Any) -> Nexus:
+def app_of(*what: nexus.Workflow | Callable[..., Any], **options: Any) -> Nexus:
     app = nexus.create_nexus(NexusConfig(), **options)
     app.register(*(what or (add, book)))
     return app
@@ -170,6 +171,104 @@ async def test_what_a_run_tells_after_its_caller_has_left_is_not_sent_to_that_ca
         go_on.set()
         await call(app, "runs.answer", run_id=run_id, answer="y")
     assert heard == ["to the second caller"]
+
+
+@attrs.define(eq=False)
+class SlowStore(MemoryRunStore):
+    """A store that replies late, when others see the change already."""
+
+    async def save(self, run: RunRecord, *, expected_version: int) -> RunRecord:
+        saved = await MemoryRunStore.save(self, run, expected_version=expected_version)
+        if run.status == "waiting":
+            await self.reply.wait()
+        return saved
+
+    reply: anyio.Event = attrs.field(factory=anyio.Event)
+
+
+async def test_an_answer_that_comes_before_the_store_has_replied_is_not_lost() -> None:
+    store = SlowStore()
+    async with app_of(run_store=store) as app:
+        handle = await app.submit_workflow("book")
+        with anyio.fail_after(5):
+            while not (await handle.status()).questions:
+                await anyio.lowlevel.checkpoint()
+            async with anyio.create_task_group() as group:
+                group.start_soon(app.executor.answer, Scope.ALL, handle.id, "seat", "12A", Later())
+                while (await handle.status()).questions:
+                    await anyio.lowlevel.checkpoint()
+                store.reply.set()
+            assert await handle.result() == "12A"
+
+
+async def test_work_that_is_done_is_not_refused_because_the_store_is_full() -> None:
+    async with app_of(run_store=MemoryRunStore(max_runs=2)) as app:
+        await started(app)
+        await started(app)
+        assert (await call(app, "add", a=1)).data == 2
+
+
+async def test_questions_of_def_steps_leave_threads_for_the_others() -> None:
+    @nexus.workflow
+    def asking(run: nexus.BlockingRun) -> str:
+        return run.ask("Seat?", str)
+
+    @nexus.workflow
+    def plain() -> int:
+        return 1
+
+    async with app_of(asking, plain) as app:
+        for _ in range(41):
+            await call(app, "asking")
+        with anyio.fail_after(10):
+            assert (await call(app, "plain")).data == 1
+
+
+@pytest.mark.parametrize("kind", ["async", "def", "lanes"])
+async def test_a_step_that_exits_ends_its_run_and_not_the_application(kind: str) -> None:
+    workflow = nexus.Workflow("leaving", output="both")
+
+    @workflow.step
+    async def both() -> int:
+        sys.exit(3)
+
+    @nexus.workflow(name="leaving")
+    async def single() -> int:
+        sys.exit(3)
+
+    @nexus.workflow(name="leaving")
+    def threaded() -> int:
+        sys.exit(3)
+
+    if kind == "lanes":
+
+        @workflow.step
+        async def other() -> int:
+            return 1
+
+    async with app_of(workflow if kind == "lanes" else single if kind == "async" else threaded, add) as app:
+        handle = await app.submit_workflow("leaving")
+        with pytest.raises(nexus.WorkflowFailedError) as caught:
+            await handle.result()
+        assert "sys.exit(3)" in str(caught.value.__cause__)
+        assert (await call(app, "add", a=1)).data == 2
+
+
+async def test_what_a_run_raised_is_not_in_what_channels_show_of_it() -> None:
+    @nexus.workflow
+    async def leaky() -> int:
+        raise RuntimeError("hunter2")
+
+    async with app_of(leaky) as app:
+        handle = await app.submit_workflow("leaky")
+        with pytest.raises(nexus.WorkflowFailedError):
+            await handle.result()
+        shown = await call(app, "runs.get", run_id=handle.id)
+        assert "hunter2" not in str(app.to_builtins((await handle.status()).view()))
+        assert shown.error is not None
+        record = await handle.status()
+        assert record.error is not None
+        assert "hunter2" in record.error.message
 
 
 async def test_an_answer_that_races_with_another_change_is_not_lost() -> None:

@@ -50,6 +50,15 @@ def test_a_cycle_is_shown_as_the_path_that_comes_back() -> None:
     assert "first -> second -> first" in refusal(steps)
 
 
+def test_a_chain_may_be_longer_than_the_stack() -> None:
+    workflow = Workflow("long")
+    for number in reversed(range(1100)):
+        scope: dict[str, Any] = {}
+        exec(f"async def s{number}({f's{number - 1}: int' if number else ''}) -> int: return 1", scope)  # noqa: S102 - made names
+        workflow.step(scope[f"s{number}"])
+    assert workflow.graph().output == "s1099"
+
+
 def test_a_step_that_needs_itself_is_a_cycle() -> None:
     def steps(workflow: Workflow) -> None:
         @workflow.step

@@ -159,7 +159,11 @@ class RunRecord:
         return self.status in ENDED
 
     def view(self) -> dict[str, Any]:
-        """Return the record as channels show it; `output` is still a Python value, for `Gateway.encode`."""
+        """
+        Return the record as channels show it; `output` is still a Python value, for `Gateway.encode`.
+
+        What a workflow raised is not told: whoever holds the id of an anonymous run may read this.
+        """
         shown: dict[str, Any] = {
             "run_id": self.id,
             "workflow": self.workflow,
@@ -181,7 +185,17 @@ class RunRecord:
         if self.status == "succeeded":
             shown["results"] = self.output
         if self.error is not None:
-            shown["error"] = {"code": self.error.code, "message": self.error.message, "details": self.error.details}
+            raised = self.error.code == "failed"
+            message = (
+                f"the workflow failed; the log has the reason, under request id {self.request_id}"
+                if raised
+                else self.error.message
+            )
+            shown["error"] = {
+                "code": self.error.code,
+                "message": hidden if raised else self.error.message,
+                "details": self.error.details,
+            }
         return shown
 
 

@@ -181,6 +181,9 @@ async def _recorded(live: LiveRun, name: str, called: Awaitable[Any]) -> Any:
     except Exception as raised:
         status, error = "failed", f"{type(raised).__name__}: {raised}"
         raise
+    except SystemExit as raised:
+        status, error = "failed", f"SystemExit: {raised.code}"
+        raise RuntimeError(f"step {name!r} called sys.exit({raised.code!r})") from raised
     except anyio.get_cancelled_exc_class() as raised:
         if being_cancelled():
             raise

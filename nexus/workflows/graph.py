@@ -176,22 +176,20 @@ def _run_parameter(parameters: Sequence[Parameter], *, is_async: bool, place: st
 
 def _in_order(nodes: Mapping[str, StepNode], place: str) -> list[StepNode]:
     ordered: dict[str, StepNode] = {}
-    path: list[str] = []
-
-    def visit(name: str) -> None:
-        if name in ordered:
-            return
-        if name in path:
-            cycle = " -> ".join([*path[path.index(name) :], name])
-            raise RegistrationError(f"{place}: the steps wait for each other: {cycle}; rename a parameter, or a step")
-        path.append(name)
-        for needed in nodes[name].needs:
-            visit(needed)
-        path.pop()
-        ordered[name] = nodes[name]
-
-    for name in nodes:
-        visit(name)
+    for first in nodes:
+        # No recursion: a chain may be longer than Python's stack.
+        path = {first: iter(nodes[first].needs)} if first not in ordered else {}
+        while path:
+            name, needs = next(reversed(path.items()))
+            needed = next((needed for needed in needs if needed not in ordered), None)
+            if needed is None:
+                del path[name]
+                ordered[name] = nodes[name]
+            elif needed in path:
+                cycle = " -> ".join([*list(path)[list(path).index(needed) :], needed])
+                raise RegistrationError(f"{place}: the steps wait for each other: {cycle}; rename a parameter, or a step")
+            else:
+                path[needed] = iter(nodes[needed].needs)
     return list(ordered.values())
 
 

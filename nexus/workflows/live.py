@@ -96,7 +96,7 @@ class LiveRun:
 
     async def until_settled(self) -> RunRecord:
         """Wait until it has ended or waits for an answer, and return the record."""
-        while not (self.record.ended or self.questions):
+        while not (self.record.ended or self.record.status == "waiting"):
             await self._change()
         return self.record
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import Any, Final, cast
 
 import anyio
@@ -111,7 +112,7 @@ class LocalRuntime(Runtime):
             raise UnavailableError(f"run {run_id} is not carried by this process any more")
         live.record = await self.runs.get(Scope.ALL, run_id)
         live.interaction = interaction
-        for name in [name for name in live.questions if name not in live.record.questions]:
+        for name in [name for name in live.questions if name in live.record.answers and name not in live.record.questions]:
             waiting = live.questions.pop(name)
             waiting.answer = live.record.answers[name]
             waiting.answered.set()
@@ -196,6 +197,9 @@ class LocalRuntime(Runtime):
                     status = "succeeded"
                 except Exception as raised:  # noqa: BLE001 - ends the run; its record says so
                     error = raised
+                except SystemExit as raised:
+                    # Let through, it would end the event loop, and with it every other run.
+                    error = RuntimeError(f"a step called sys.exit({raised.code!r})")
                 except anyio.get_cancelled_exc_class() as raised:
                     if being_cancelled():
                         raise
@@ -249,6 +253,8 @@ class LocalRuntime(Runtime):
         name = question.name
         if name in live.questions:
             raise ValueError(f"a question named {name!r} is open already; give each its own name=")
+        # Before the store has the question, for its answer may come before the store has replied.
+        waiting = live.questions[name] = OpenQuestion(question)
         await self._change(
             live,
             lambda record: record.changed(
@@ -257,7 +263,6 @@ class LocalRuntime(Runtime):
                 answers={other: answer for other, answer in record.answers.items() if other != name},
             ),
         )
-        waiting = live.questions[name] = OpenQuestion(question)
         live.has_waited = True
         self._notify(live)
         try:
@@ -272,7 +277,9 @@ class LocalRuntime(Runtime):
         """Change the stored record; an answer may have come between, which must not be lost."""
         for _ in range(ATTEMPTS):
             try:
-                live.record = await self.runs.save(change(live.record), expected_version=live.record.version)
+                saved = await self.runs.save(change(live.record), expected_version=live.record.version)
+                # Somebody may have answered, and `resume` have read it, before this was told.
+                live.record = max(saved, live.record, key=attrgetter("version"))
             except ConflictError:
                 live.record = await self.runs.get(Scope.ALL, live.record.id)
             else:

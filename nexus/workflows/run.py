@@ -263,7 +263,13 @@ class BlockingRun:
         """See `Run.ask`."""
 
         async def ask() -> Any:
-            return await self._run.ask(text, answer, default=default, name=name)
+            # The thread waits with its step: without another in its place, enough questions would stop every `def` step.
+            limiter = self._run._live.limiter()  # noqa: SLF001 - one thing in two classes
+            limiter.total_tokens += 1
+            try:
+                return await self._run.ask(text, answer, default=default, name=name)
+            finally:
+                limiter.total_tokens -= 1
 
         return _from_thread(ask)
 
