@@ -186,11 +186,7 @@ class RunRecord:
             shown["results"] = self.output
         if self.error is not None:
             raised = self.error.code == "failed"
-            message = (
-                f"the workflow failed; the log has the reason, under request id {self.request_id}"
-                if raised
-                else self.error.message
-            )
+            hidden = f"the workflow failed; the log has the reason, under request id {self.request_id}"
             shown["error"] = {
                 "code": self.error.code,
                 "message": hidden if raised else self.error.message,
