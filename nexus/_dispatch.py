@@ -22,6 +22,7 @@ from nexus.models import ANONYMOUS, APPLICATION, Call, Caller, Operation, Princi
 from nexus.sessions import Sessions
 from nexus.workflows.files import FilesRoot
 from nexus.workflows.live import SILENT
+from nexus.workflows.local import current_run
 
 __all__ = ["Dispatcher"]
 
@@ -72,8 +73,9 @@ class Dispatcher:
         request = Request(operation="", arguments={}, caller=caller, id=request_id)
         started = self.clock.monotonic()
         try:
+            call = self.call(request, request_id, None, caller.principal or ANONYMOUS)
             for guard in self.guards:
-                await guard.check(self.call(request, request_id, None, caller.principal or ANONYMOUS))
+                await guard.check(call)
         except Exception as raised:  # noqa: BLE001 - as above
             error = _told(raised, request_id)
         response = Response(request_id=request_id, error=error)
@@ -96,7 +98,7 @@ class Dispatcher:
             await guard.check(call)
         if entry is None:
             raise self.not_found(call, request.operation)
-        if self.stopping and entry.operation.kind == "workflow":
+        if self.stopping and entry.operation.kind == "workflow" and current_run.get() is None:
             raise UnavailableError("the application is stopping; try again later")
         files = None if request.trusted_files else self.files
         arguments = entry.signature.check(request.arguments, lenient=request.lenient, files=files)
@@ -127,7 +129,7 @@ class Dispatcher:
         if version and wanted in names:
             versions = ", ".join(o.version for o in self.visible(call) if o.name == wanted)
             return WorkflowNotFoundError(f"there is no version {version!r} of {wanted!r}; there are: {versions}", name=name)
-        near = nearest(wanted, names)
+        near = nearest(wanted, names - {wanted})
         hint = f"; did you mean {near!r}?" if near else ""
         return WorkflowNotFoundError(f"there is no operation {name!r}{hint}", name=name, **({"nearest": near} if near else {}))
 

@@ -241,6 +241,33 @@ async def test_inside_a_run_the_caller_is_that_of_the_run() -> None:
     assert (await app.execute_workflow("outer", principal=Principal(id="ada"))).results == "ada"
 
 
+async def test_an_error_that_a_workflow_meets_in_a_call_of_its_own_is_its_failure() -> None:
+    app = app_of()
+
+    @app.workflow
+    async def outer() -> int:
+        return int((await app.execute_workflow("add", {"a": "hunter2"})).results)
+
+    response = await call(app, "outer")
+    assert response.error is not None
+    assert response.error.code == "failed"
+    assert "hunter2" not in response.error.message
+    with pytest.raises(nexus.WorkflowFailedError) as caught:
+        await app.execute_workflow("outer")
+    assert isinstance(caught.value.__cause__, nexus.InvalidArgumentError)
+
+
+async def test_a_run_in_flight_may_still_call_workflows_while_the_application_stops() -> None:
+    async with app_of() as app:
+
+        @app.workflow
+        async def outer() -> int:
+            app.stop_accepting()
+            return int((await app.execute_workflow("add", {"a": 1})).results)
+
+        assert (await app.execute_workflow("outer")).results == 3
+
+
 async def test_inside_a_run_the_deadline_is_inherited() -> None:
     clock = FakeClock()
     app = nexus.create_nexus(nexus.NexusConfig(), clock=clock)

@@ -167,8 +167,9 @@ async def test_a_wrong_answer_is_asked_for_again_with_what_was_wrong() -> None:
 
 
 async def test_three_wrong_answers_are_enough() -> None:
-    with pytest.raises(InvalidArgumentError):
+    with pytest.raises(nexus.Problem) as caught:
         await app_of(book).execute_workflow("book", interaction=Now("floor", "roof", "door"))
+    assert caught.value.code == "invalid_argument"
 
 
 async def test_declining_to_answer_cancels_the_run() -> None:

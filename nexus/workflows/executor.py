@@ -173,7 +173,9 @@ def error_of(record: RunRecord) -> NexusError | None:
     failure = record.error
     if failure is None:
         return None
-    if isinstance(failure.exception, NexusError):
+    if failure.code != "failed" and isinstance(failure.exception, NexusError):
+        return failure.exception
+    if failure.code == "failed" and isinstance(failure.exception, Problem):
         return failure.exception
     if failure.code == "failed":
         told = WorkflowFailedError(f"the workflow failed; the log has the reason, under request id {record.request_id}")

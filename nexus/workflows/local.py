@@ -19,6 +19,7 @@ from nexus.exceptions import (
     ConflictError,
     DeadlineExceededError,
     NexusError,
+    Problem,
     UnavailableError,
 )
 from nexus.models import Answers, Call, Question, RunError, RunRecord, RunStatus, Scope, StepStatus
@@ -33,6 +34,12 @@ THREADS: Final = 40
 CLEAN_UP_S: Final = 5.0
 ATTEMPTS: Final = 20
 NOT_STARTED: Final = "the application is not started: use it inside `async with app:`, entered and left in one task"
+
+TOLD: Final = (Problem, CancelledError, DeadlineExceededError, UnavailableError)
+"""
+What a run may end with as it is. Another error of ours was met by the workflow in a call of its own: that is its failure, and the
+text not for its caller.
+"""
 
 LOST: Final = RunError(code="unavailable", message="the run's record could not be stored; the log has the reason")
 
@@ -126,7 +133,7 @@ class LocalRuntime(Runtime):
             await live.until_ended()
 
     def _require_open(self, *, started: bool) -> None:
-        if self._stopping:
+        if self._stopping and current_run.get() is None:
             raise UnavailableError("the application is stopping; try again later")
         if started and self._group is None:
             raise UnavailableError(NOT_STARTED)
@@ -349,6 +356,6 @@ def _only_step(live: LiveRun, status: RunStatus, duration: float, failure: RunEr
 
 
 def _failure(error: BaseException) -> RunError:
-    if isinstance(error, NexusError):
+    if isinstance(error, TOLD):
         return RunError(code=error.code, message=error.message, details=error.details)
     return RunError(code="failed", message=f"{type(error).__name__}: {error}")

@@ -10,7 +10,7 @@ import anyio.from_thread
 import anyio.lowlevel
 import attrs
 
-from nexus.exceptions import InvalidArgumentError, UnavailableError
+from nexus.exceptions import InvalidArgumentError, Problem, UnavailableError
 from nexus.models import MISSING, Answers, Principal, Question, Session, Tenant
 from nexus.workflows.answers import answer_schema, check_answer, to_python
 from nexus.workflows.live import SILENT, LiveRun
@@ -159,7 +159,7 @@ class Run:
             except InvalidArgumentError as error:
                 wrong = error
                 question = attrs.evolve(question, problem="; ".join(p.message for p in error.problems))
-        raise wrong
+        raise Problem(wrong.code, wrong.message, **wrong.details) from wrong
 
     async def _log(self, level: Level, message: str, fields: Mapping[str, Any]) -> None:
         shown = self._live.codecs.to_builtins(dict(fields))
