@@ -13,6 +13,7 @@ from nexus.abc import Clock, Guard, Interaction
 from nexus.catalogue import Catalogue, Entry, Outcome, nearest
 from nexus.exceptions import (
     CancelledError,
+    DeadlineExceededError,
     InternalError,
     NexusError,
     UnavailableError,
@@ -73,7 +74,7 @@ class Dispatcher:
         request = Request(operation="", arguments={}, caller=caller, id=request_id)
         started = self.clock.monotonic()
         try:
-            call = self.call(request, request_id, None, caller.principal or ANONYMOUS)
+            call = self.call(request, request_id, None)
             for guard in self.guards:
                 await guard.check(call)
         except Exception as raised:  # noqa: BLE001 - as above
@@ -84,12 +85,10 @@ class Dispatcher:
 
     async def _carry_out(self, request: Request, request_id: str, interaction: Interaction) -> Outcome:
         caller = request.caller
-        if self.timeout is not None and request.deadline is None and caller.principal is not APPLICATION:
+        if self.timeout is not None and request.deadline is None and not _is_inner(request):
             request = attrs.evolve(request, deadline=self.clock.now() + self.timeout)
-        entry = self.catalogue.find(request.operation)
-        if entry is not None and not entry.operation.shows_on(caller.channel):
-            entry = None
-        call = self.call(request, request_id, entry, caller.principal or ANONYMOUS)
+        entry = self.catalogue.find(request.operation, caller.channel)
+        call = self.call(request, request_id, entry)
         if caller.credential is not None and caller.principal is None:
             call.session = await self.sessions.find(caller.credential, now=call.now)
             call.principal = call.session.principal
@@ -102,26 +101,29 @@ class Dispatcher:
             raise UnavailableError("the application is stopping; try again later")
         files = None if request.trusted_files else self.files
         arguments = entry.signature.check(request.arguments, lenient=request.lenient, files=files)
-        return await entry.carry_out(call, arguments, interaction)
+        if request.deadline is None or entry.operation.kind == "workflow":
+            return await entry.carry_out(call, arguments, interaction)
+        with self.clock.timeout(max(0.0, (request.deadline - call.now).total_seconds())):
+            return await entry.carry_out(call, arguments, interaction)
+        raise DeadlineExceededError(f"{request.operation} took longer than its caller waits; what it has begun may go on")
 
-    def call(self, request: Request, request_id: str, entry: Entry | None, principal: Principal) -> Call:
+    def call(self, request: Request, request_id: str, entry: Entry | None) -> Call:
+        """Begin a call. What a workflow calls, it calls in its own caller's name, unless it gives another."""
+        parent = request.parent if request.caller.principal is None else None
+        principal = request.caller.principal or (ANONYMOUS if parent is None else parent.principal)
         return Call(
             request=request,
             request_id=request_id,
             operation=None if entry is None else entry.operation,
             principal=principal,
-            tenant=_tenant(principal),
+            tenant=_tenant(principal) if parent is None else parent.tenant,
             now=self.clock.now(),
+            parent=parent,
         )
 
     def visible(self, call: Call) -> Sequence[Operation]:
         """Return what the caller of *call* may use."""
-        return self.operations(channel=call.request.caller.channel)
-
-    def operations(self, *, channel: str | None) -> Sequence[Operation]:
-        """Return what shows on *channel* (None: any), sorted by name, newest version first."""
-        everything = self.catalogue.operations()
-        return everything if channel is None else [operation for operation in everything if operation.shows_on(channel)]
+        return self.catalogue.operations(call.request.caller.channel)
 
     def not_found(self, call: Call, name: str) -> WorkflowNotFoundError:
         names = {operation.name for operation in self.visible(call)}
@@ -145,6 +147,11 @@ def _told(raised: Exception, request_id: str) -> NexusError:
     fault = InternalError(f"an internal error; the log has the reason, under request id {request_id}")
     fault.__cause__ = raised
     return fault
+
+
+def _is_inner(request: Request) -> bool:
+    """Whether the application itself, or a workflow, asks: `request_timeout` is for callers from outside."""
+    return request.parent is not None or request.caller.principal is APPLICATION
 
 
 def _tenant(principal: Principal) -> Tenant | None:

@@ -18,13 +18,12 @@ from nexus.adapters import load
 from nexus.catalogue import Catalogue, workflow_entry
 from nexus.config import NexusConfig
 from nexus.exceptions import ConfigurationError, NexusError, UnavailableError, WorkflowNotFoundError
-from nexus.models import ANONYMOUS, APPLICATION, Caller, ExecutionResult, Operation, Principal, Request, Response
+from nexus.models import APPLICATION, Caller, ExecutionResult, Operation, Principal, Request, Response
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.definition import FunctionOptions, Group, Workflow, definitions_in, marked
 from nexus.workflows.executor import Executor
 from nexus.workflows.handle import RunHandle, output_of
 from nexus.workflows.local import current_run
-from nexus.workflows.steps import place_of
 
 __all__ = ["Nexus"]
 
@@ -32,6 +31,7 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 INPROCESS = Caller(channel="inprocess", principal=APPLICATION)
+NESTED = Caller(channel="inprocess")
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -148,7 +148,8 @@ class Nexus:
         """
         Enter workflows: functions, `Workflow`s, `Group`s, or modules with all of these that they define.
 
-        What was registered from the same `module:qualname` before is replaced.
+        What was registered from the same `module:qualname` before, and is now written anew (a notebook's cell, a reloaded
+        module), is replaced.
 
         Raises:
             RegistrationError: One can't be registered; the text names the place and the way out.
@@ -212,11 +213,11 @@ class Nexus:
 
     def operations(self, principal: Principal | None = None, *, channel: str | None = None) -> Sequence[Operation]:  # noqa: ARG002 - who may what comes with permissions
         """Return what may be called on *channel* (None: any), sorted by name, newest version first."""
-        return self.dispatcher.operations(channel=channel)
+        return self.catalogue.operations(channel)
 
-    def operation(self, reference: str) -> Operation | None:
-        """Return the operation of that `name` (newest version) or `name@version`."""
-        entry = self.catalogue.find(reference)
+    def operation(self, reference: str, *, channel: str | None = None) -> Operation | None:
+        """Return the operation of that `name` (newest version) or `name@version`, if it shows on *channel* (None: any)."""
+        entry = self.catalogue.find(reference, channel)
         return None if entry is None else entry.operation
 
     def encode(self, value: Any) -> bytes:
@@ -303,7 +304,7 @@ class Nexus:
             raise response.error
         if response.run is None:
             raise WorkflowNotFoundError(f"{request.operation!r} is an operation, not a workflow; use dispatch")
-        call = self.dispatcher.call(request, response.request_id, None, request.caller.principal or ANONYMOUS)
+        call = self.dispatcher.call(request, response.request_id, None)
         return RunHandle(response.run.id, self.executor, call.scope)
 
     def _request(
@@ -313,28 +314,18 @@ class Nexus:
         principal: Principal | None,
         timeout: float | timedelta | None,
     ) -> Request:
-        caller = INPROCESS
         deadline: datetime | None = None
         if timeout is not None:
             deadline = self.clock.now() + (timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout))
         parent = current_run.get()
-        if parent is not None:
-            caller = attrs.evolve(INPROCESS, principal=parent.call.principal)
-            inherited = parent.call.request.deadline
-            deadline = inherited if deadline is None or (inherited is not None and inherited < deadline) else deadline
-        if principal is not None:
-            caller = attrs.evolve(INPROCESS, principal=principal)
+        if parent is not None and parent.deadline is not None:
+            deadline = parent.deadline if deadline is None else min(deadline, parent.deadline)
+        caller = INPROCESS if parent is None else NESTED
         return Request(
-            operation=workflow if isinstance(workflow, str) else self._reference(workflow),
+            operation=workflow if isinstance(workflow, str) else self.catalogue.reference_of(workflow),
             arguments=inputs or {},
-            caller=caller,
+            caller=caller if principal is None else attrs.evolve(INPROCESS, principal=principal),
             deadline=deadline,
             trusted_files=True,
+            parent=None if parent is None else parent.call,
         )
-
-    def _reference(self, workflow: Callable[..., Any] | Workflow) -> str:
-        place = workflow.place if isinstance(workflow, Workflow) else place_of(workflow)
-        entry = self.catalogue.at(place)
-        if entry is None:
-            raise WorkflowNotFoundError(f"{place} is not registered; app.register it first", name=place)
-        return entry.operation.reference

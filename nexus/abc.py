@@ -163,8 +163,8 @@ class Gateway(Protocol):
         """Return what *principal* (None: anybody) may call on *channel* (None: any), sorted by name, newest version first."""
         ...
 
-    def operation(self, reference: str) -> Operation | None:
-        """Return the operation of that `name` (newest version) or `name@version`, whoever may call it."""
+    def operation(self, reference: str, *, channel: str | None = None) -> Operation | None:
+        """Return the operation of that `name` (newest version) or `name@version` on *channel* (None: any), to whomever."""
         ...
 
 

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import CodeType
 from typing import Any
 
 import attrs
 
 from nexus.abc import Interaction
-from nexus.exceptions import NexusError, RegistrationError
+from nexus.exceptions import NexusError, RegistrationError, WorkflowNotFoundError
 from nexus.models import Call, Operation, RunRecord
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.definition import FunctionWorkflow, Workflow
 from nexus.workflows.executor import Executor, error_of
 from nexus.workflows.plan import compile_plan
 from nexus.workflows.signatures import Signature, describe
+from nexus.workflows.steps import place_of
 
 __all__ = ["Catalogue", "Entry", "Outcome", "nearest", "workflow_entry"]
 
 LONGEST = 64
 """Longer names are not compared: it would cost their square, and a caller may send what it likes."""
 
-PARTS = re.compile(r"(\d+)|([^\d.]+)")
+PARTS = re.compile(r"(\d+)|([^\d._-]+)")
+WORD, END, NUMBER = 0, 1, 2
 
 Outcome = tuple[Any, RunRecord | None, NexusError | None]
 """What carrying out gives: the output, the run's record where there is one, and why that run did not succeed."""
@@ -35,11 +39,26 @@ class Entry:
     operation: Operation
     signature: Signature
     carry_out: Callable[[Call, dict[str, Any], Interaction], Awaitable[Outcome]]
+    source: Callable[..., Any] | Workflow | None = None
+
+
+@attrs.frozen(eq=False)
+class View:
+    """
+    The operations that show on a channel.
+
+    Attributes:
+        elected: By name, the newest that shows, where a newer one does not.
+    """
+
+    operations: Sequence[Operation]
+    elected: Mapping[str, Entry]
 
 
 def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
-    """Order versions as people do: numbers by value, words before numbers."""
-    return tuple((1, int(number), "") if number else (0, 0, word) for number, word in PARTS.findall(version))
+    """Order versions as people do: numbers by value, `1.0-rc1` before `1.0` before `1.0.1`."""
+    parts = [(NUMBER, int(number), "") if number else (WORD, 0, word) for number, word in PARTS.findall(version)]
+    return (*parts, (END, 0, ""))
 
 
 @attrs.define(eq=False)
@@ -54,24 +73,27 @@ class Catalogue:
     changes: int = attrs.field(default=0, init=False)
     _entries: dict[str, Entry] = attrs.field(factory=dict, init=False)
     _versions: dict[str, list[str]] = attrs.field(factory=dict, init=False)
-    _places: dict[str, str] = attrs.field(factory=dict, init=False)
-    _sorted: Sequence[Operation] | None = attrs.field(default=None, init=False)
+    _places: dict[str, list[str]] = attrs.field(factory=dict, init=False)
+    _views: dict[str | None, View] = attrs.field(factory=dict, init=False)
 
     def add(self, *entries: Entry) -> None:
         """
-        Add entries, all or none; one from the same place as an older one replaces it.
+        Add entries, all or none.
+
+        One replaces what was registered before from the same place, written anew (a notebook's cell, a reloaded module). It
+        does not replace another use of the same code (a factory, a function in two groups), nor another version in the same file.
 
         Raises:
-            RegistrationError: Another place has that name and version.
+            RegistrationError: Another place has that name and version, or one of *entries* has.
         """
-        places: dict[str, str] = {}
+        batch: dict[str, Entry] = {}
         for entry in entries:
             operation = entry.operation
-            there = self._entries.get(operation.reference)
-            other = places.setdefault(operation.reference, operation.place if there is None else there.operation.place)
-            if other != operation.place:
+            twin = batch.setdefault(operation.reference, entry)
+            other = self._entries.get(operation.reference, entry) if twin.source is entry.source else twin
+            if other is twin is not entry or other.operation.place != operation.place:
                 raise RegistrationError(
-                    f"{operation.place}: there is an operation {operation.reference} already, from {other}; "
+                    f"{operation.place}: there is an operation {operation.reference} already, from {other.operation.place}; "
                     "give name=… or version=…"
                 )
         for entry in entries:
@@ -79,31 +101,57 @@ class Catalogue:
 
     def _put(self, entry: Entry) -> None:
         operation = entry.operation
-        if operation.place in self._places:
-            self._remove(self._places[operation.place])
+        references = self._places.setdefault(operation.place, [])
+        for reference in list(references):
+            if reference == operation.reference or _is_rewritten(self._entries[reference], entry):
+                self._remove(reference)
+                references.remove(reference)
+        references.append(operation.reference)
         self._entries[operation.reference] = entry
-        self._places[operation.place] = operation.reference
         self._versions.setdefault(operation.name, []).append(operation.version)
         self._elect(operation.name)
 
-    def find(self, reference: str) -> Entry | None:
-        """Return the entry of that `name` (newest version) or `name@version`."""
-        return self._entries.get(reference)
+    def find(self, reference: str, channel: str | None = None) -> Entry | None:
+        """Return the entry of that `name` (newest version) or `name@version`, if it shows on *channel* (None: any)."""
+        entry = self._entries.get(reference)
+        if entry is None or channel is None or entry.operation.shows_on(channel):
+            return entry
+        return self._view(channel).elected.get(reference)
 
-    def at(self, place: str) -> Entry | None:
-        """Return the entry that was registered from `module:qualname`."""
-        reference = self._places.get(place)
-        return None if reference is None else self._entries[reference]
+    def reference_of(self, workflow: Callable[..., Any] | Workflow) -> str:
+        """
+        Return the `name@version` under which this was registered.
 
-    def operations(self) -> Sequence[Operation]:
-        """Return all, sorted by name, the newest version first."""
-        if self._sorted is None:
-            self._sorted = [
-                self._entries[f"{name}@{version}" if version else name].operation
-                for name in sorted(self._versions)
-                for version in self._versions[name]
-            ]
-        return self._sorted
+        Raises:
+            WorkflowNotFoundError: It was not, or under several names.
+        """
+        source = workflow.origin if isinstance(workflow, Workflow) else workflow
+        place = workflow.place if isinstance(workflow, Workflow) else place_of(workflow)
+        there = [self._entries[reference] for reference in self._places.get(place, ())]
+        found = [entry.operation for entry in there if entry.source is source] or [entry.operation for entry in there]
+        if not found:
+            raise WorkflowNotFoundError(f"{place} is not registered; app.register it first", name=place)
+        if len({operation.name for operation in found}) > 1:
+            names = ", ".join(operation.reference for operation in found)
+            raise WorkflowNotFoundError(f"{place} is registered as {names}; call one of them by its name", name=place)
+        return max(found, key=lambda operation: version_key(operation.version)).reference
+
+    def operations(self, channel: str | None = None) -> Sequence[Operation]:
+        """Return what shows on *channel* (None: any), sorted by name, the newest version first."""
+        return self._view(channel).operations
+
+    def _view(self, channel: str | None) -> View:
+        if channel not in self._views:
+            operations: list[Operation] = []
+            elected: dict[str, Entry] = {}
+            for name in sorted(self._versions):
+                entries = [self._entries[_reference(name, version)] for version in self._versions[name]]
+                shown = [entry for entry in entries if channel is None or entry.operation.shows_on(channel)]
+                if shown and not shown[0].operation.newest:
+                    shown[0] = elected[name] = _elected(shown[0], newest=True)
+                operations += [entry.operation for entry in shown]
+            self._views[channel] = View(operations, elected)
+        return self._views[channel]
 
     def _remove(self, reference: str) -> None:
         operation = self._entries.pop(reference).operation
@@ -118,17 +166,37 @@ class Catalogue:
     def _elect(self, name: str) -> None:
         """Let *name* alone mean the newest version."""
         self.changes += 1
-        self._sorted = None
+        self._views.clear()
         versions = self._versions[name]
         versions.sort(key=version_key, reverse=True)
         for number, version in enumerate(versions):
-            reference = f"{name}@{version}" if version else name
+            reference = _reference(name, version)
             entry = self._entries[reference]
             if entry.operation.newest != (number == 0):
-                entry = attrs.evolve(entry, operation=attrs.evolve(entry.operation, newest=number == 0))
-                self._entries[reference] = entry
+                entry = self._entries[reference] = _elected(entry, newest=number == 0)
             if number == 0:
                 self._entries[name] = entry
+
+
+def _reference(name: str, version: str) -> str:
+    return f"{name}@{version}" if version else name
+
+
+def _elected(entry: Entry, *, newest: bool) -> Entry:
+    return attrs.evolve(entry, operation=attrs.evolve(entry.operation, newest=newest))
+
+
+def _is_rewritten(old: Entry, new: Entry) -> bool:
+    """Whether *new*, from the same place, is what became of *old* in an editor, though its name or version is another."""
+    before, after = _code_of(old.source), _code_of(new.source)
+    if before is None or after is None or before is after:
+        return False
+    return before.co_filename != after.co_filename or before.co_firstlineno == after.co_firstlineno
+
+
+def _code_of(source: Callable[..., Any] | Workflow | None) -> CodeType | None:
+    code = getattr(inspect.unwrap(source) if callable(source) else source, "__code__", None)
+    return code if isinstance(code, CodeType) else None
 
 
 def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor) -> Entry:
@@ -166,7 +234,7 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor) -> 
         run = await executor.run(call, operation, plan, inputs, interaction)
         return run.output, run, error_of(run)
 
-    return Entry(operation=operation, signature=plan.signature, carry_out=carry_out)
+    return Entry(operation=operation, signature=plan.signature, carry_out=carry_out, source=definition.origin)
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:

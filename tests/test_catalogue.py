@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import nexus
-from nexus import Group, Nexus, RegistrationError, Workflow
+from nexus import Group, Nexus, RegistrationError, Request, Workflow
 from nexus.catalogue import nearest
+from nexus.models import Caller
 
 pytestmark = pytest.mark.anyio
 
@@ -19,6 +20,16 @@ def app_of(*what: Callable[..., Any] | Workflow | Group) -> Nexus:
     app = nexus.create_nexus(nexus.NexusConfig())
     app.register(*what)
     return app
+
+
+def names_of(app: Nexus) -> list[str]:
+    """Return the workflows, with their versions where a name has several."""
+    found = [operation for operation in app.operations() if operation.kind == "workflow"]
+    names = [operation.name for operation in found]
+    return [
+        operation.reference if names.count(operation.name) > 1 or operation.version != "1" else operation.name
+        for operation in found
+    ]
 
 
 def version(number: str, answer: int) -> Callable[..., Any]:
@@ -54,18 +65,117 @@ async def test_the_same_place_again_replaces() -> None:
     assert len([o for o in app.operations() if o.name == "cell"]) == 1
 
 
-def test_the_same_place_under_another_name_replaces_too() -> None:
-    def make(name: str) -> Callable[..., Any]:
-        @nexus.workflow(name=name)
-        async def cell() -> int:
-            return 1
+def cell(source: str, name: str) -> dict[str, Any]:
+    """Carry out a notebook's cell."""
+    namespace: dict[str, Any] = {"__name__": "notebook", "nexus": nexus}
+    exec(compile(source, name, "exec"), namespace)  # noqa: S102 - that is what a notebook does
+    return namespace
 
-        return cell
 
-    app = app_of(make("before"))
-    app.register(make("after"))
-    assert app.operation("before") is None
-    assert app.operation("after") is not None
+def test_a_cell_that_is_run_again_under_another_name_replaces_what_it_made() -> None:
+    source = "@nexus.workflow(name={!r})\nasync def cell() -> int:\n    return 1\n"
+    app = app_of(cell(source.format("before"), "<cell 1>")["cell"])
+    app.register(cell(source.format("after"), "<cell 2>")["cell"])
+    assert names_of(app) == ["after"]
+
+
+def test_a_module_that_is_reloaded_under_another_name_replaces_what_it_made() -> None:
+    source = "@nexus.workflow(version={!r})\nasync def report() -> int:\n    return 1\n"
+    app = app_of(cell(source.format("1"), "desk.py")["report"])
+    app.register(cell(source.format("2"), "desk.py")["report"])
+    assert names_of(app) == ["report@2"]
+
+
+async def test_a_factory_makes_as_many_workflows_as_it_gives_names() -> None:
+    app = app_of()
+
+    def make(name: str) -> None:
+        @app.workflow(name=name)
+        async def inner() -> str:
+            return name
+
+    make("first")
+    make("second")
+    assert names_of(app) == ["first", "second"]
+    assert (await app.execute_workflow("first")).results == "first"
+
+
+async def test_two_versions_of_one_function_in_one_file_are_side_by_side() -> None:
+    source = """
+@nexus.workflow(version="1")
+async def report() -> int:
+    return 1
+first = report
+@nexus.workflow(version="2")
+async def report() -> int:
+    return 2
+"""
+    module = cell(source, "desk.py")
+    app = app_of(module["first"])
+    app.register(module["report"])
+    assert names_of(app) == ["report@2", "report@1"]
+    assert (await app.execute_workflow(module["first"])).results == 1
+    assert (await app.execute_workflow(module["report"])).results == 2
+
+
+def test_one_name_twice_in_a_registration_is_an_error() -> None:
+    def make(answer: int) -> Callable[..., Any]:
+        async def inner() -> int:
+            return answer
+
+        return inner
+
+    with pytest.raises(RegistrationError, match="there is an operation inner@1 already"):
+        app_of(make(1), make(2))
+
+
+async def test_a_function_in_two_groups_is_two_operations() -> None:
+    async def total() -> int:
+        return 1
+
+    sales, stock = Group("sales"), Group("stock")
+    sales.register(total)
+    stock.register(total)
+    app = app_of(sales, stock)
+    assert names_of(app) == ["sales.total", "stock.total"]
+    with pytest.raises(nexus.WorkflowNotFoundError, match=r"registered as sales\.total@1, stock\.total@1; call one of them by"):
+        await app.execute_workflow(total)
+
+
+async def test_a_workflow_in_a_group_may_be_executed_by_itself() -> None:
+    report = Workflow("report")
+
+    @report.step
+    async def total() -> int:
+        return 7
+
+    sales = Group("sales")
+    sales.register(report)
+    assert (await app_of(sales).execute_workflow(report)).results == 7
+
+
+async def test_a_name_alone_means_the_newest_version_that_shows_on_the_channel() -> None:
+    async def older() -> int:
+        return 1
+
+    async def newer() -> int:
+        return 2
+
+    app = app_of(
+        nexus.workflow(name="report", version="1")(older),
+        nexus.workflow(name="report", version="2", channels={"cli"})(newer),
+    )
+    request = Request(operation="report", arguments={}, caller=Caller(channel="api"))
+    assert (await app.dispatch(request)).data == 1
+    assert [(o.version, o.newest) for o in app.operations(channel="api") if o.name == "report"] == [("1", True)]
+    assert app.operation("report@2", channel="api") is None
+    assert (await app.execute_workflow("report")).results == 2
+
+
+def test_versions_are_ordered_as_people_do() -> None:
+    ordered = ["beta", "1.0-rc1", "1.0-rc2", "1.0", "1.0.1", "1.9", "1.10", "2024-01-05", "2024-02"]
+    app = app_of(*[version(number, 1) for number in reversed(ordered)])
+    assert [o.version for o in app.operations() if o.name == "report"] == ordered[::-1]
 
 
 def test_another_place_with_the_same_name_and_version_is_refused() -> None:

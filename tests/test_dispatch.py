@@ -241,6 +241,21 @@ async def test_inside_a_run_the_caller_is_that_of_the_run() -> None:
     assert (await app.execute_workflow("outer", principal=Principal(id="ada"))).results == "ada"
 
 
+async def test_inside_a_run_the_session_is_that_of_the_run() -> None:
+    app = app_of()
+
+    @app.workflow
+    async def inner(*, run: Run) -> str:
+        return run.session.id
+
+    @app.workflow
+    async def outer(*, run: Run) -> bool:
+        return bool(run.session.id == (await app.execute_workflow("inner")).results)
+
+    assert (await call(app, "outer")).data is True
+    assert (await app.execute_workflow("outer")).results is True
+
+
 async def test_an_error_that_a_workflow_meets_in_a_call_of_its_own_is_its_failure() -> None:
     app = app_of()
 

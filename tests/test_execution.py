@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -326,6 +327,57 @@ async def test_a_def_step_that_is_too_slow_ends_in_deadline_exceeded_when_it_ret
         await clock.advance(31)
         leave.set()
     assert failures == ["deadline_exceeded"]
+
+
+async def test_waiting_for_a_thread_is_not_part_of_a_steps_time() -> None:
+    clock = FakeClock()
+    entered, leave = threading.Semaphore(0), threading.Event()
+
+    @nexus.workflow
+    def occupies() -> int:
+        entered.release()
+        leave.wait(5)
+        return 1
+
+    @nexus.workflow(timeout=30)
+    def quick() -> str:
+        return "in time"
+
+    app = app_of(occupies, quick, clock=clock)
+    results: list[str] = []
+    async with anyio.create_task_group() as group:
+
+        async def call() -> None:
+            results.append((await app.execute_workflow(quick)).results)
+
+        for _ in range(40):
+            group.start_soon(app.execute_workflow, occupies)
+        for _ in range(40):
+            await anyio.to_thread.run_sync(entered.acquire)
+        group.start_soon(call)
+        await clock.advance(31)
+        leave.set()
+    assert results == ["in time"]
+
+
+@pytest.mark.parametrize("takes_run", [False, True])
+async def test_a_plain_decorator_around_an_async_def_is_awaited(takes_run: bool) -> None:
+    def logged(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **named: Any) -> Any:
+            return function(*args, **named)
+
+        return wrapper
+
+    async def plain(number: int) -> int:
+        return number + 1
+
+    async def asks(number: int, run: Run) -> int:
+        await run.progress(1)
+        return number + 1
+
+    step = logged(asks if takes_run else plain)
+    assert (await app_of(step).execute_workflow(step, {"number": 1})).results == 2
 
 
 async def test_a_def_step_sees_its_timeout_when_it_calls_its_run() -> None:

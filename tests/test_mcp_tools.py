@@ -24,11 +24,10 @@ class Shelf:
     def operations(self, principal: Principal | None = None, *, channel: str | None = None) -> Sequence[Operation]:
         return [operation for operation in self.held if channel is None or operation.shows_on(channel)]
 
-    def operation(self, reference: str) -> Operation | None:
-        named = [operation for operation in self.held if reference == operation.reference]
-        return next(
-            iter(named or [operation for operation in self.held if reference == operation.name and operation.newest]), None
-        )
+    def operation(self, reference: str, *, channel: str | None = None) -> Operation | None:
+        held = self.operations(channel=channel)
+        named = [operation for operation in held if reference == operation.reference]
+        return next(iter(named or [operation for operation in held if reference == operation.name and operation.newest]), None)
 
 
 def operation(name: str, version: str = "1", **options: Any) -> Operation:

@@ -214,6 +214,84 @@ async def test_the_same_answer_again_gets_the_same_reply_and_another_is_a_confli
         assert isinstance(other.error, ConflictError)
 
 
+async def test_the_same_answer_in_other_words_is_the_same() -> None:
+    @nexus.workflow
+    async def clean(*, run: Run) -> tuple[bool, int]:
+        return await run.ask("Keep?", bool), await run.ask("How many?", int)
+
+    async with app_of(clean) as app:
+        run_id = await start(app, "clean")
+        await call(app, "runs.answer", run_id=run_id, answer="yes", question="clean.1")
+        again = await call(app, "runs.answer", run_id=run_id, answer=True, question="clean.1")
+        assert again.run is not None
+        assert again.run.status == "waiting"
+        await call(app, "runs.answer", run_id=run_id, answer=1)
+        unnamed = await call(app, "runs.answer", run_id=run_id, answer="1")
+        assert unnamed.run is not None
+        assert unnamed.run.output == (True, 1)
+        for other in (True, "one", 2):
+            assert isinstance((await call(app, "runs.answer", run_id=run_id, answer=other)).error, ConflictError)
+
+
+async def test_who_answers_waits_no_longer_than_its_deadline_and_the_run_goes_on() -> None:
+    clock = FakeClock()
+    done = anyio.Event()
+
+    @nexus.workflow
+    async def slow(*, run: Run) -> str:
+        await run.ask("Go on?", bool)
+        await done.wait()
+        return "done"
+
+    app = nexus.create_nexus(nexus.NexusConfig(request_timeout="20 s"), clock=clock)
+    app.register(slow)
+    async with app:
+        run_id = await start(app, "slow")
+        async with anyio.create_task_group() as group:
+            responses: list[Response] = []
+
+            async def answer() -> None:
+                responses.append(await call(app, "runs.answer", run_id=run_id, answer=True))
+
+            group.start_soon(answer)
+            await clock.advance(21)
+        assert isinstance(responses[0].error, nexus.DeadlineExceededError)
+        done.set()
+        again = await call(app, "runs.answer", run_id=run_id, answer=True)
+        assert again.run is not None
+        assert again.run.output == "done"
+
+
+async def test_a_deadline_is_not_handed_on_by_a_run_for_which_nobody_waits() -> None:
+    clock = FakeClock()
+    app = nexus.create_nexus(nexus.NexusConfig(request_timeout="20 s"), clock=clock)
+
+    @app.workflow
+    async def inner() -> int:
+        return 1
+
+    @app.workflow
+    async def asks(*, run: Run) -> int:
+        await run.ask("Go on?", bool)
+        return int((await app.execute_workflow("inner")).results)
+
+    @app.workflow
+    async def works() -> int:
+        await clock.sleep(30)
+        return int((await app.execute_workflow("inner")).results)
+
+    async with app:
+        run_id = await start(app, "asks")
+        detached = Request(operation="works", arguments={}, caller=Caller(channel="api"), detach=True)
+        submitted = (await app.dispatch(detached)).run
+        await clock.advance(31)
+        answered = await call(app, "runs.answer", run_id=run_id, answer=True)
+        assert answered.run is not None
+        assert answered.run.output == 1
+        assert submitted is not None
+        assert (await app.executor.runtime.settled(submitted.id)).output == 1
+
+
 async def test_an_answer_to_a_question_that_was_not_asked_is_not_found() -> None:
     async with app_of(book) as app:
         run_id = await start(app, "book")
@@ -434,6 +512,29 @@ async def test_what_does_not_end_within_the_grace_is_failed_and_unavailable() ->
     assert (record.status, record.error.code) == ("failed", "unavailable")
 
 
+async def test_leaving_the_application_in_a_cancelled_scope_says_what_became_of_its_runs() -> None:
+    left: list[str] = []
+
+    @nexus.workflow
+    async def endless() -> int:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            left.append("cleaned up")
+        return 1
+
+    app = app_of(endless)
+    with anyio.CancelScope() as scope:
+        async with app:
+            handle = await app.submit_workflow("endless")
+            await anyio.sleep(0.01)
+            scope.cancel()
+            await anyio.sleep_forever()
+    record = await handle.status()
+    assert record.error is not None
+    assert (record.status, record.error.code, left) == ("failed", "unavailable", ["cleaned up"])
+
+
 async def test_a_waiting_run_does_not_hold_up_stopping() -> None:
     with anyio.fail_after(5):
         async with app_of(book) as app:
@@ -490,6 +591,23 @@ async def test_progress_and_log_reach_the_caller_in_order() -> None:
         ("run.log", {"level": "info", "message": "read", "fields": {"rows": 3}, "step": "chatty"}),
         ("run.progress", {"done": 2, "total": 2, "message": "", "step": "chatty"}),
     ]
+
+
+async def test_what_can_not_be_written_is_told_as_python_shows_it() -> None:
+    class Thing:
+        def __repr__(self) -> str:
+            return "<a thing>"
+
+    @nexus.workflow
+    async def talk(*, run: Run) -> int:
+        await run.log.info("read", thing=Thing(), rows=3)
+        return 1
+
+    later = Later()
+    async with app_of(talk) as app:
+        assert (await call(app, "talk", interaction=later)).data == 1
+        assert [event.data["fields"] for event in later.heard] == [{"thing": "<a thing>", "rows": 3}]
+        assert (await call(app, "talk")).data == 1
 
 
 async def test_a_def_step_talks_too() -> None:

@@ -93,9 +93,7 @@ class OperationGroup(click.Group):
             return added
         name, at, version = cmd_name.partition("@")
         reference = f"{name.replace('-', '_')}{at}{version}"
-        operation = self.app.operation(reference)
-        shown = operation is not None and operation.shows_on(CliChannel.name)
-        return OperationCommand(cmd_name, reference, operation if shown else None)
+        return OperationCommand(cmd_name, reference, self.app.operation(reference, channel=CliChannel.name))
 
     def parsed(self, ctx: click.Context) -> Any:
         """Return what the command gives back: an `Invocation`, or the result of a command that was added."""

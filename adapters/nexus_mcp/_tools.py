@@ -97,7 +97,7 @@ class Tools:
         operation = self._current(name)
         if operation is None:
             self._refresh()
-            operation = self._current(name) or self.gateway.operation(name)
+            operation = self._current(name) or self.gateway.operation(name, channel=CHANNEL)
         return None if operation is None else self.of(operation)
 
     def of(self, operation: Operation) -> Projection:
@@ -125,7 +125,7 @@ class Tools:
 
     def _current(self, name: str) -> Operation | None:
         reference, operations = self._named.get(name, ("", []))
-        if not operations or self.gateway.operation(reference) is not operations[0]:
+        if not operations or self.gateway.operation(reference, channel=CHANNEL) is not operations[0]:
             return None
         return _alone(name, operations)
 

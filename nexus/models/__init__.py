@@ -6,6 +6,7 @@ from nexus.models.calls import Call, Caller, Hints, Operation, OperationKind, Re
 from nexus.models.identity import ANONYMOUS, APPLICATION, Principal, Scope, Session, Tenant
 from nexus.models.runs import (
     MISSING,
+    Answer,
     Answers,
     Event,
     ExecutionResult,
@@ -23,6 +24,7 @@ __all__ = [
     "ANONYMOUS",
     "APPLICATION",
     "MISSING",
+    "Answer",
     "Answers",
     "Call",
     "Caller",

@@ -51,6 +51,7 @@ class Request:
         deadline: When the caller stops waiting and the work must have ended.
         trusted_files: Paths among the arguments are used as they are (in-process, a local command line).
         lenient: The arguments came as text: "3" is good enough for an int.
+        parent: The call whose run makes this request, in whose name it is, unless the caller has a principal.
     """
 
     operation: str
@@ -61,6 +62,7 @@ class Request:
     deadline: datetime | None = None
     trusted_files: bool = False
     lenient: bool = False
+    parent: Call | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -173,6 +175,7 @@ class Call:
 
     Attributes:
         operation: None where the name is unknown, which only the last step says.
+        parent: The call whose session this one is in too: that of the run which made it.
     """
 
     request: Request
@@ -181,6 +184,7 @@ class Call:
     principal: Principal
     tenant: Tenant | None
     now: datetime
+    parent: Call | None = None
     _session: Session | None = attrs.field(default=None, alias="session")
     _value: Session | None = attrs.field(default=None, init=False)
 
@@ -189,6 +193,8 @@ class Call:
         """The caller's session; where no store keeps one, a value that is made when first asked for."""
         if self._session is not None:
             return self._session
+        if self.parent is not None:
+            return self.parent.session
         if self._value is None:
             self._value = Session(
                 id=self.request_id, principal=self.principal, created_at=self.now, expires_at=self.now + ANONYMOUS_SESSION
@@ -202,6 +208,8 @@ class Call:
     @property
     def session_id(self) -> str | None:
         """The id of the session, where a store keeps it."""
+        if self._session is None and self.parent is not None:
+            return self.parent.session_id
         return None if self._session is None else self._session.id
 
     @property

@@ -11,6 +11,7 @@ import attrs
 
 __all__ = [
     "MISSING",
+    "Answer",
     "Answers",
     "Event",
     "ExecutionResult",
@@ -74,18 +75,34 @@ class Question:
         return shown if self.default is MISSING else {**shown, "default": self.default}
 
 
+@attrs.frozen
+class Answer:
+    """
+    What a question was answered with.
+
+    Attributes:
+        value: A JSON value.
+        schema: JSON Schema of the question, by which the same answer is known when it comes again.
+    """
+
+    value: Any
+    schema: Mapping[str, Any]
+
+
 @attrs.frozen(kw_only=True)
 class RunError:
     """
     How a run failed: the code, and a text for those who may read the run's record.
 
     Attributes:
+        private: The message is what a workflow raised, which is not for its callers.
         exception: What was raised, only in what the runtime returns in the process that carried the run; never stored.
     """
 
     code: str
     message: str
     details: Mapping[str, Any] = attrs.field(factory=dict)
+    private: bool = False
     exception: BaseException | None = attrs.field(default=None, eq=False, repr=False)
 
 
@@ -114,7 +131,7 @@ class RunRecord:
     Attributes:
         id: 128 random bits as hex; whoever holds the id of an anonymous run may read it.
         version: Rises with each change; changes are compare-and-set on it.
-        answers: By question, what was answered, as JSON values.
+        answers: By question, in the order in which they came.
         output: The result, where it succeeded.
         step_rows: What `steps` shows, as rows of `StepRecord`'s fields.
     """
@@ -133,7 +150,7 @@ class RunRecord:
     ended_at: datetime | None = None
     duration: float | None = None
     questions: Mapping[str, Question] = attrs.field(factory=dict)
-    answers: Mapping[str, Any] = attrs.field(factory=dict)
+    answers: Mapping[str, Answer] = attrs.field(factory=dict)
     output: Any = None
     error: RunError | None = None
     step_rows: Sequence[tuple[str, StepStatus, float, float, str | None]] = ()
@@ -185,11 +202,10 @@ class RunRecord:
         if self.status == "succeeded":
             shown["results"] = self.output
         if self.error is not None:
-            raised = self.error.code == "failed"
             hidden = f"the workflow failed; the log has the reason, under request id {self.request_id}"
             shown["error"] = {
                 "code": self.error.code,
-                "message": hidden if raised else self.error.message,
+                "message": hidden if self.error.private else self.error.message,
                 "details": self.error.details,
             }
         return shown

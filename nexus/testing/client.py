@@ -22,7 +22,6 @@ from nexus.testing.recording import Recorder
 from nexus.testing.submitted import Submitted
 from nexus.testing.wires import Wire
 from nexus.workflows.definition import Workflow
-from nexus.workflows.steps import place_of
 
 __all__ = ["Client"]
 
@@ -197,13 +196,7 @@ class Client:
         assertions.steps_are(self.steps, names, in_order=in_order)
 
     def _name_of(self, workflow: str | Callable[..., Any] | Workflow) -> str:
-        if isinstance(workflow, str):
-            return workflow
-        place = workflow.place if isinstance(workflow, Workflow) else place_of(workflow)
-        entry = self._app.catalogue.at(place)
-        if entry is None:
-            raise WorkflowNotFoundError(f"{place} is not registered; app.register it first", name=place)
-        return entry.operation.reference
+        return workflow if isinstance(workflow, str) else self._app.catalogue.reference_of(workflow)
 
     async def _answered(self, outcome: Any) -> Any:
         """Return the outcome; a question without an answer matters more than how the run took it."""

@@ -11,12 +11,14 @@ import pytest
 
 from nexus.abc import RunStore
 from nexus.exceptions import ConflictError, InvalidArgumentError, NotFoundError, ResourceExhaustedError
-from nexus.models import ANONYMOUS, Page, Question, RunError, RunRecord, Scope
+from nexus.models import ANONYMOUS, Answer, Page, Question, RunError, RunRecord, Scope
 from nexus.testing.contracts import ADA, ADA_ELSEWHERE, BOB, INSTANT, NOON, SECOND, StoreContract, anonymous, flat, rivals, walk
 
 __all__ = ["RunStoreContract"]
 
 NO_FILTER: Mapping[str, str] = {}
+
+ANSWER = Answer([1, "a", None], {"type": "array"})
 
 
 def run_of(scope: Scope, run_id: str, *, created_at: datetime = NOON, **changes: Any) -> RunRecord:
@@ -71,9 +73,7 @@ class RunStoreContract(StoreContract[RunStore]):
     async def test_a_created_record_is_returned_and_kept_whole(self) -> None:
         question = Question(name="rank.1", text="Keep it?", schema={"type": "boolean"}, step="rank", default=True)
         steps = [("load", "succeeded", 0.0, 0.5, None), ("rank[0]", "failed", 0.5, 0.75, "the workflow failed")]
-        record = run_of(
-            ADA, "r1", status="waiting", questions={"rank.1": question}, answers={"load.1": [1, "a", None]}, step_rows=steps
-        )
+        record = run_of(ADA, "r1", status="waiting", questions={"rank.1": question}, answers={"load.1": ANSWER}, step_rows=steps)
         async with self.opened() as store:
             assert await store.create(ADA, record) == record
             kept = await store.get(ADA, "r1")
@@ -125,7 +125,7 @@ class RunStoreContract(StoreContract[RunStore]):
             second = await store.save(ended(first, NOON + SECOND), expected_version=1)
             assert (second.version, second.status, second.output) == (2, "succeeded", [1, 2])
             assert await store.get(ADA, "r1") == second
-            third = await store.save(attrs.evolve(second, answers={"q": 1}), expected_version=2)
+            third = await store.save(attrs.evolve(second, answers={"q": ANSWER}), expected_version=2)
             assert third.version == 3
 
     async def test_the_version_of_what_is_saved_does_not_matter_only_the_expected_one(self) -> None:
@@ -146,7 +146,11 @@ class RunStoreContract(StoreContract[RunStore]):
     async def test_of_many_changes_at_once_one_succeeds(self) -> None:
         async with self.opened() as store:
             record = await store.create(ADA, run_of(ADA, "r1"))
-            won, lost = await rivals(lambda number: store.save(attrs.evolve(record, answers={"q": number}), expected_version=1))
+            won, lost = await rivals(
+                lambda number: store.save(
+                    attrs.evolve(record, answers={"q": attrs.evolve(ANSWER, value=number)}), expected_version=1
+                )
+            )
             assert [await store.get(ADA, "r1")] == won
             assert {type(error) for error in lost} == {ConflictError}
 

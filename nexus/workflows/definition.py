@@ -106,6 +106,10 @@ class Workflow:
         destructive: What it changes may not come back.
         idempotent: Twice does no more than once.
 
+    Attributes:
+        place: Where it was written: `module:name@version`, or `module:qualname` of a function.
+        origin: What was written, whatever groups it is in: itself, or the function.
+
     Raises:
         RegistrationError: An option is wrong.
     """
@@ -136,17 +140,14 @@ class Workflow:
             destructive=destructive,
             idempotent=idempotent,
         )
+        self.place = f"{self.module}:{name}@{version}"
+        self.origin: Callable[..., Any] | Workflow = self
         self.steps: list[StepDefinition] = []
 
     @property
     def name(self) -> str:
         """The workflow's name."""
         return self.options.name
-
-    @property
-    def place(self) -> str:
-        """`module:name@version`."""
-        return f"{self.module}:{self.options.name}@{self.options.version}"
 
     @overload
     def step(self, function: F, /) -> F: ...
@@ -235,21 +236,15 @@ def function_workflow(
     step = make_step(function, name=None, each=each, limit=limit, timeout=timeout, namespace=namespace or {})
     made = FunctionWorkflow.__new__(FunctionWorkflow)
     made.module = place.partition(":")[0]
-    made.function_place = place
+    made.place = place
+    made.origin = function
     made.options = make_options(name or step.name, place=place, **options)
     made.steps = [step]
     return made
 
 
 class FunctionWorkflow(Workflow):
-    """The workflow that a plain function is."""
-
-    function_place: str
-
-    @property
-    def place(self) -> str:
-        """`module:qualname` of the function."""
-        return self.function_place
+    """The workflow that a plain function is; its place is the function's."""
 
 
 def marked(function: F, options: Mapping[str, Any], namespace: Mapping[str, Any]) -> F:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -149,15 +150,28 @@ def _call(live: LiveRun, step: PlannedStep, name: str, arguments: dict[str, Any]
     if step.run_parameter is not None:
         run = Run(live, name)
         arguments[step.run_parameter] = run if step.is_async else BlockingRun(run)
-    called = step.function(**arguments) if step.is_async else _in_thread(live, step, arguments)
+    if not step.is_async:
+        return _in_thread(live, step, name, arguments)
+    called = step.function(**arguments)
     return called if step.timeout is None else _in_time(live, name, step.timeout, called)
 
 
-async def _in_thread(live: LiveRun, step: PlannedStep, arguments: dict[str, Any]) -> Any:
-    result = await anyio.to_thread.run_sync(partial(step.function, **arguments), limiter=live.limiter())
+async def _in_thread(live: LiveRun, step: PlannedStep, name: str, arguments: dict[str, Any]) -> Any:
+    function = partial(step.function, **arguments)
+    if step.timeout is None:
+        return await _call_in_thread(function, live.limiter())
+    # The time that it waits for a thread is not the step's.
+    async with live.limiter():
+        return await _in_time(live, name, step.timeout, _call_in_thread(function, anyio.CapacityLimiter(1)))
+
+
+async def _call_in_thread(function: Callable[[], Any], limiter: anyio.CapacityLimiter) -> Any:
+    # Boxed, for Trio takes no coroutine from a thread.
+    (result,) = await anyio.to_thread.run_sync(lambda: (function(),), limiter=limiter)
     # The thread could not be stopped: a run that was cancelled meanwhile ends here.
     await anyio.lowlevel.checkpoint_if_cancelled()
-    return result
+    # A decorator around an `async def` may itself be a `def`.
+    return await result if inspect.isawaitable(result) else result
 
 
 async def _in_time(live: LiveRun, name: str, timeout: float, called: Awaitable[Any]) -> Any:

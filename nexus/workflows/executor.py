@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import anyio
 import attrs
+import msgspec
 
 from nexus.abc import Clock, Interaction, RunStore, Runtime
 from nexus.exceptions import (
@@ -23,7 +24,7 @@ from nexus.exceptions import (
     UnavailableError,
     WorkflowFailedError,
 )
-from nexus.models import Call, Operation, Question, RunError, RunRecord, Scope
+from nexus.models import Answer, Call, Operation, Question, RunError, RunRecord, Scope
 from nexus.workflows.answers import check_answer
 from nexus.workflows.live import DETACHED
 from nexus.workflows.local import Work
@@ -137,14 +138,26 @@ class Executor:
 
     async def _attach(self, record: RunRecord, name: str | None, answer: Any) -> RunRecord:
         """The same answer again gets the same reply."""
-        if name is not None and name in record.answers and record.answers[name] == answer:
+        if name is None:
+            name = next(reversed(list(record.answers)), None)
+        given = None if name is None else record.answers.get(name)
+        if given is not None and _is_same(given, answer):
             return await self.runtime.settled(record.id)
         if record.ended:
             raise ConflictError(f"run {record.id} has ended ({record.status}); it takes no answers")
-        if name is not None and name in record.answers:
+        if given is not None:
             raise ConflictError(f"question {name!r} of run {record.id} has been answered, differently")
         open_ones = ", ".join(record.questions) or "none"
         raise NotFoundError(f"run {record.id} has no question {name!r} open; open: {open_ones}")
+
+
+def _is_same(given: Answer, again: Any) -> bool:
+    try:
+        checked = check_answer(given.schema, again)
+    except InvalidArgumentError:
+        return False
+    # As JSON, where 1 is not true.
+    return msgspec.json.encode(checked, order="sorted") == msgspec.json.encode(given.value, order="sorted")
 
 
 def _question(record: RunRecord, name: str | None) -> Question | None:
@@ -163,7 +176,7 @@ def _answered(record: RunRecord, question: Question, answer: Any) -> RunRecord:
     questions: Mapping[str, Question] = {name: other for name, other in record.questions.items() if name != question.name}
     return record.changed(
         questions=questions,
-        answers={**record.answers, question.name: checked},
+        answers={**record.answers, question.name: Answer(checked, question.schema)},
         status="waiting" if questions else "running",
     )
 
@@ -173,11 +186,9 @@ def error_of(record: RunRecord) -> NexusError | None:
     failure = record.error
     if failure is None:
         return None
-    if failure.code != "failed" and isinstance(failure.exception, NexusError):
+    if not failure.private and isinstance(failure.exception, NexusError):
         return failure.exception
-    if failure.code == "failed" and isinstance(failure.exception, Problem):
-        return failure.exception
-    if failure.code == "failed":
+    if failure.private:
         told = WorkflowFailedError(f"the workflow failed; the log has the reason, under request id {record.request_id}")
         told.__cause__ = failure.exception
         return told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, get_args, get_origin
 
 import attrs
@@ -131,8 +131,8 @@ def _wire(step: StepDefinition, names: set[str]) -> StepNode:
     function, place = step.function, step.place
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise RegistrationError(f"{place}: a step can't be a generator; return a list")
-    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - an instance with an async __call__
     everything = parameters_of(function, place=place, localns=step.namespace)
+    is_async = _is_async(function, everything)
     run_parameter = _run_parameter(everything, is_async=is_async, place=place)
     parameters = [parameter for parameter in everything if parameter.name != run_parameter]
     by_name = {parameter.name for parameter in parameters}
@@ -157,6 +157,13 @@ def _wire(step: StepDefinition, names: set[str]) -> StepNode:
         each=each,
         result=returns_of(function, place=place, localns=step.namespace),
     )
+
+
+def _is_async(function: Callable[..., Any], parameters: Sequence[Parameter]) -> bool:
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004 - an instance with an async __call__
+        return True
+    # A `def` that functools.wraps an `async def` most likely hands on its coroutine; who takes `Run` counts on it.
+    return inspect.iscoroutinefunction(inspect.unwrap(function)) and any(parameter.hint is Run for parameter in parameters)
 
 
 def _run_parameter(parameters: Sequence[Parameter], *, is_async: bool, place: str) -> str | None:

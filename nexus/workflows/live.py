@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 import anyio
@@ -87,6 +88,17 @@ class LiveRun:
     has_waited: bool = False
     told_at: float = 0.0
     _changed: anyio.Event | None = attrs.field(default=None, init=False)
+
+    @property
+    def told_why(self) -> bool:
+        """Whether somebody noted why it is to be cancelled."""
+        return self.cancelled or self.dropped or self.overdue
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When its caller stops waiting, and it must have ended; None where nobody waits, or not any more."""
+        request = self.call.request
+        return None if request.detach or self.has_waited else request.deadline
 
     def notify(self) -> None:
         """Wake up who waits until it has settled or ended."""

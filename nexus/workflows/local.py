@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar
 from operator import attrgetter
 from typing import Any, Final, cast
@@ -33,6 +33,7 @@ __all__ = ["LocalRuntime", "Work", "current_run"]
 THREADS: Final = 40
 CLEAN_UP_S: Final = 5.0
 ATTEMPTS: Final = 20
+STOPPED: Final = "the application stopped before the run ended"
 NOT_STARTED: Final = "the application is not started: use it inside `async with app:`, entered and left in one task"
 
 TOLD: Final = (Problem, CancelledError, DeadlineExceededError, UnavailableError)
@@ -121,7 +122,7 @@ class LocalRuntime(Runtime):
         live.interaction = interaction
         for name in [name for name in live.questions if name in live.record.answers and name not in live.record.questions]:
             waiting = live.questions.pop(name)
-            waiting.answer = live.record.answers[name]
+            waiting.answer = live.record.answers[name].value
             waiting.answered.set()
 
     async def cancel(self, run_id: str) -> None:
@@ -191,17 +192,15 @@ class LocalRuntime(Runtime):
 
     async def _run(self, live: LiveRun, work: Work, seconds: float | None) -> RunRecord:
         token = current_run.set(live)
-        status: RunStatus = "cancelled"
         output: Any = None
         error: BaseException | None = None
         try:
             with self._scope() if seconds is None else self.clock.timeout(seconds) as scope:
                 live.scope = scope
-                if live.cancelled or live.dropped or live.overdue:
+                if live.told_why:
                     scope.cancel()
                 try:
                     output = await carry_out(live, work.plan, work.inputs)
-                    status = "succeeded"
                 except Exception as raised:  # noqa: BLE001 - ends the run; its record says so
                     error = raised
                 except SystemExit as raised:
@@ -213,21 +212,21 @@ class LocalRuntime(Runtime):
                     # A step awaited something of its own that was cancelled; that must not end in silence.
                     error = RuntimeError(f"a step raised {type(raised).__name__}, though nobody cancelled it")
         except BaseException:
-            # The caller's task is cancelled: its record still has to say so.
+            # The task that carries it is cancelled: its record still has to say so.
+            error = _why(live, seconds) if live.told_why else _gone(live)
             with anyio.move_on_after(CLEAN_UP_S, shield=True):
-                await self._end(live, status, None, CancelledError("its caller went away"))
+                await self._end(live, None, error)
             raise
         finally:
             current_run.reset(token)
         if scope.cancel_called:
             # Also where a step took no notice, and came back with something too late.
             output, error = None, _why(live, seconds)
-        if error is not None:
-            status = "cancelled" if isinstance(error, CancelledError) else "failed"
-        return await self._end(live, status, output, error)
+        return await self._end(live, output, error)
 
-    async def _end(self, live: LiveRun, status: RunStatus, output: Any, error: BaseException | None) -> RunRecord:
+    async def _end(self, live: LiveRun, output: Any, error: BaseException | None) -> RunRecord:
         record = live.record
+        status: RunStatus = "succeeded" if error is None else "cancelled" if isinstance(error, CancelledError) else "failed"
         failure = None if error is None else _failure(error)
         duration = self.clock.monotonic() - live.started
         ended = record.changed(
@@ -274,10 +273,12 @@ class LocalRuntime(Runtime):
         self._notify(live)
         try:
             await waiting.answered.wait()
-        finally:
+        except BaseException:
+            # Nobody waits for it any more. What the store says to that must not take the place of the reason.
             if live.questions.pop(name, None) is not None:
-                with anyio.move_on_after(CLEAN_UP_S, shield=True):
+                with anyio.move_on_after(CLEAN_UP_S, shield=True), suppress(Exception):
                     await self._change(live, lambda record: _without(record, name))
+            raise
         return waiting.answer
 
     async def _change(self, live: LiveRun, change: Callable[[RunRecord], RunRecord]) -> None:
@@ -315,7 +316,7 @@ class LocalRuntime(Runtime):
             for live in dropped:
                 live.dropped = True
                 live.cancel()
-        with anyio.move_on_after(CLEAN_UP_S):
+        with anyio.move_on_after(CLEAN_UP_S, shield=True):
             for live in dropped:
                 await live.until_ended()
 
@@ -343,8 +344,13 @@ def _why(live: LiveRun, seconds: float | None) -> NexusError:
     if live.cancelled:
         return CancelledError("the run was cancelled")
     if live.dropped:
-        return UnavailableError("the application stopped before the run ended")
+        return UnavailableError(STOPPED)
     return DeadlineExceededError("the run took longer than its caller waits" + ("" if seconds is None else f" ({seconds:g} s)"))
+
+
+def _gone(live: LiveRun) -> NexusError:
+    """Say why the task that carries the run was cancelled, where nobody said."""
+    return UnavailableError(STOPPED) if live.carried else CancelledError("its caller went away")
 
 
 def _only_step(live: LiveRun, status: RunStatus, duration: float, failure: RunError | None) -> list[StepRow]:
@@ -358,4 +364,4 @@ def _only_step(live: LiveRun, status: RunStatus, duration: float, failure: RunEr
 def _failure(error: BaseException) -> RunError:
     if isinstance(error, TOLD):
         return RunError(code=error.code, message=error.message, details=error.details)
-    return RunError(code="failed", message=f"{type(error).__name__}: {error}")
+    return RunError(code="failed", message=f"{type(error).__name__}: {error}", private=True)

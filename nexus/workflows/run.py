@@ -162,8 +162,14 @@ class Run:
         raise Problem(wrong.code, wrong.message, **wrong.details) from wrong
 
     async def _log(self, level: Level, message: str, fields: Mapping[str, Any]) -> None:
-        shown = self._live.codecs.to_builtins(dict(fields))
+        shown = {name: self._shown(value) for name, value in fields.items()} if self._live.interaction is not SILENT else {}
         await self._tell("run.log", {"level": level, "message": message, "fields": shown, "step": self._step})
+
+    def _shown(self, value: Any) -> Any:
+        try:
+            return self._live.codecs.to_builtins(value)
+        except Exception:  # noqa: BLE001 - what is told of a run must not be what fails it
+            return repr(value)
 
     async def _tell(self, type_: str, data: Mapping[str, Any]) -> None:
         live = self._live
