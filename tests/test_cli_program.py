@@ -123,6 +123,13 @@ class TestRun:
         done = python("-m", "nexus_click", "run", "desk.py", "double", "3", "--format", "json", cwd=folder)
         assert (done.returncode, done.stdout, done.stderr) == (0, "6\n", "loaded\ndoubling\n")
 
+    def test_a_closed_standard_output_takes_the_result_and_no_more(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(sys, "stdout", None)
+        assert run_program(["run", "desk.py", "double", "3"]) == 0
+        assert "Traceback" not in capsys.readouterr().err
+
     def test_settings_stand_before_or_after(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run_program(["run", "--format", "text", "--verbose", "desk.py", "double", "3", "--format=json"]) == 0
         out, err = capsys.readouterr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Self, TextIO
 
@@ -19,8 +20,9 @@ class Terminal:
 
     @classmethod
     def of_process(cls) -> Self:
-        """Return the streams of this process."""
-        return cls(stdin=sys.stdin, stdout=sys.stdout, stderr=sys.stderr)
+        """Return the streams of this process; in place of one that was closed before it began, one that leads nowhere."""
+        stdin, stdout, stderr = (stream or io.StringIO() for stream in (sys.stdin, sys.stdout, sys.stderr))
+        return cls(stdin=stdin, stdout=stdout, stderr=stderr)
 
     @property
     def can_prompt(self) -> bool:
