@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Final
 
 import anyio
 import attrs
@@ -15,6 +16,7 @@ from nexus.exceptions import (
     CancelledError,
     DeadlineExceededError,
     InternalError,
+    InvalidArgumentError,
     NexusError,
     UnavailableError,
     WorkflowNotFoundError,
@@ -26,6 +28,8 @@ from nexus.workflows.live import SILENT
 from nexus.workflows.local import current_run
 
 __all__ = ["Dispatcher"]
+
+LONGEST_KEY: Final = 255
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -99,6 +103,8 @@ class Dispatcher:
             raise self.not_found(call, request.operation)
         if self.stopping and entry.operation.kind == "workflow" and current_run.get() is None:
             raise UnavailableError("the application is stopping; try again later")
+        if request.idempotency_key is not None:
+            _check_key(request.idempotency_key, entry.operation)
         files = None if request.trusted_files else self.files
         arguments = entry.signature.check(request.arguments, lenient=request.lenient, files=files)
         if request.deadline is None or entry.operation.kind == "workflow":
@@ -109,16 +115,16 @@ class Dispatcher:
 
     def call(self, request: Request, request_id: str, entry: Entry | None) -> Call:
         """Begin a call. What a workflow calls, it calls in its own caller's name, unless it gives another."""
-        parent = request.parent if request.caller.principal is None else None
-        principal = request.caller.principal or (ANONYMOUS if parent is None else parent.principal)
+        heir_of = request.parent if request.caller.principal is None else None
+        principal = request.caller.principal or (ANONYMOUS if heir_of is None else heir_of.principal)
         return Call(
             request=request,
             request_id=request_id,
             operation=None if entry is None else entry.operation,
             principal=principal,
-            tenant=_tenant(principal) if parent is None else parent.tenant,
+            tenant=_tenant(principal) if heir_of is None else heir_of.tenant,
             now=self.clock.now(),
-            parent=parent,
+            parent=request.parent,
         )
 
     def visible(self, call: Call) -> Sequence[Operation]:
@@ -147,6 +153,13 @@ def _told(raised: Exception, request_id: str) -> NexusError:
     fault = InternalError(f"an internal error; the log has the reason, under request id {request_id}")
     fault.__cause__ = raised
     return fault
+
+
+def _check_key(key: str, operation: Operation) -> None:
+    if operation.kind != "workflow":
+        raise InvalidArgumentError(f"{operation.name} takes no idempotency key: only runs of workflows do")
+    if not 1 <= len(key) <= LONGEST_KEY or not key.isprintable():
+        raise InvalidArgumentError(f"an idempotency key has 1 to {LONGEST_KEY} printable characters")
 
 
 def _is_inner(request: Request) -> bool:

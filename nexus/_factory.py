@@ -68,7 +68,7 @@ def create_nexus(
     runs, sessions = run_store or MemoryRunStore(), session_store or MemorySessionStore()
     if runtime is None:
         runtime = LocalRuntime(runs, clock, codecs, log_run, config.shutdown_grace.total_seconds())
-    executor = Executor(runtime, runs, clock)
+    executor = Executor(runtime, runs, clock, codecs)
     dispatcher = Dispatcher(
         catalogue=catalogue,
         sessions=Sessions(sessions),

@@ -251,6 +251,7 @@ class Nexus:
         /,
         *,
         principal: Principal | None = None,
+        idempotency_key: str | None = None,
         timeout: float | timedelta | None = None,
         interaction: Interaction | None = None,
     ) -> ExecutionResult[Any]:
@@ -263,14 +264,15 @@ class Nexus:
             workflow: Its name, `name@version`, or what was registered.
             inputs: By name; Python values or JSON values.
             principal: Who is asking, where it isn't the application itself.
-            timeout: Seconds, or a timedelta, for the whole run.
+            idempotency_key: The same caller, workflow and key get the same run and its result, however often.
+            timeout: Seconds, or a timedelta, for the whole run; with an idempotency key, for this caller's waiting.
             interaction: How the run talks to its caller; by default nobody hears it, and nobody can answer.
 
         Raises:
             NexusError: Why it did not succeed. A workflow that raised is `WorkflowFailedError`, with what it raised as
                 `__cause__`; a `Problem` is raised unchanged.
         """
-        request = self._request(workflow, inputs, principal, timeout)
+        request = self._request(workflow, inputs, principal, timeout, idempotency_key)
         response = await self.dispatch(request, interaction)
         if response.error is not None:
             raise response.error
@@ -286,6 +288,7 @@ class Nexus:
         /,
         *,
         principal: Principal | None = None,
+        idempotency_key: str | None = None,
     ) -> RunHandle:
         """
         Start a run that outlives this call, and return a handle of it.
@@ -294,11 +297,12 @@ class Nexus:
             workflow: Its name, `name@version`, or what was registered.
             inputs: By name; Python values or JSON values.
             principal: Who is asking, where it isn't the application itself.
+            idempotency_key: The same caller, workflow and key get the same run, however often.
 
         Raises:
             NexusError: It could not be started.
         """
-        request = attrs.evolve(self._request(workflow, inputs, principal, None), detach=True)
+        request = attrs.evolve(self._request(workflow, inputs, principal, None, idempotency_key), detach=True)
         response = await self.dispatch(request)
         if response.error is not None:
             raise response.error
@@ -313,6 +317,7 @@ class Nexus:
         inputs: Mapping[str, Any] | None,
         principal: Principal | None,
         timeout: float | timedelta | None,
+        idempotency_key: str | None,
     ) -> Request:
         deadline: datetime | None = None
         if timeout is not None:
@@ -327,5 +332,6 @@ class Nexus:
             caller=caller if principal is None else attrs.evolve(INPROCESS, principal=principal),
             deadline=deadline,
             trusted_files=True,
+            idempotency_key=idempotency_key,
             parent=None if parent is None else parent.call,
         )

@@ -209,6 +209,14 @@ class Runtime(Service):
     `work` is opaque here: the compiled plan and the checked arguments in the local runtime, a reference on an engine.
     """
 
+    def require_open(self) -> None:
+        """
+        Let a run pass that could be submitted now; asked before its record is made.
+
+        Raises:
+            UnavailableError: The application is not started, or is stopping.
+        """
+
     @abstractmethod
     async def submit(self, run: RunRecord, work: Any) -> None:
         """
@@ -249,12 +257,21 @@ class RunStore(Service):
     """Keeps the records of runs."""
 
     @abstractmethod
-    async def create(self, scope: Scope, run: RunRecord) -> RunRecord:
+    async def create(self, scope: Scope, run: RunRecord, *, key: str | None = None, inputs_hash: str = "") -> RunRecord:
         """
-        Keep a new record, and return it.
+        Keep a new record, and return it; where one is kept under *key* already, return that one and keep nothing.
+
+        A key belongs to the tenant and principal of its run (of the anonymous: to their session too) and to its workflow,
+        whatever version, and is kept as long as the run's record.
+
+        Args:
+            scope: Whose.
+            run: The record.
+            key: The caller's idempotency key.
+            inputs_hash: Of the run's inputs; the same key with another one is an error.
 
         Raises:
-            ConflictError: There is a record of that id.
+            ConflictError: There is a record of that id, or the one under *key* is of other inputs.
             ResourceExhaustedError: The store is full of runs that have not ended.
         """
 

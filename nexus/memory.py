@@ -24,6 +24,7 @@ from nexus.models import ANONYMOUS, Page, RunRecord, Scope, Session
 __all__ = ["MemoryRunStore", "MemorySessionStore"]
 
 CURSOR = re.compile(r"(-?\d+\.\d{6})~(.+)")
+RunKey = tuple[str | None, str, str | None, str, str]
 FILTERS = frozenset({"status", "workflow"})
 
 
@@ -41,6 +42,10 @@ def _position(cursor: str) -> tuple[float, str]:
 
 def _key(record: RunRecord | Session) -> tuple[float, str]:
     return round(record.created_at.timestamp(), 6), record.id
+
+
+def _key_of(run: RunRecord, key: str) -> RunKey:
+    return run.tenant, run.principal, run.session if run.principal == ANONYMOUS.id else None, run.workflow, key
 
 
 def _page(chosen: list[Any], limit: int) -> Page[Any]:
@@ -64,19 +69,38 @@ class MemoryRunStore(RunStore):
     max_runs: int = 10_000
     _runs: dict[str, RunRecord] = attrs.field(factory=dict, init=False)
     _ended: OrderedDict[str, None] = attrs.field(factory=OrderedDict, init=False)
+    _ended_keyed: OrderedDict[str, None] = attrs.field(factory=OrderedDict, init=False)
+    _keys: dict[RunKey, tuple[str, str]] = attrs.field(factory=dict, init=False)
+    _keyed: dict[str, RunKey] = attrs.field(factory=dict, init=False)
 
-    async def create(self, scope: Scope, run: RunRecord) -> RunRecord:  # noqa: ARG002 - the record says whose it is
+    async def create(
+        self,
+        scope: Scope,  # noqa: ARG002 - the record says whose it is
+        run: RunRecord,
+        *,
+        key: str | None = None,
+        inputs_hash: str = "",
+    ) -> RunRecord:
         """See `RunStore.create`."""
+        whole_key = None if key is None else _key_of(run, key)
+        if whole_key is not None and whole_key in self._keys:
+            run_id, other = self._keys[whole_key]
+            if other != inputs_hash:
+                raise ConflictError(f"idempotency key {key!r} was used with other inputs, by run {run_id}", run_id=run_id)
+            return self._runs[run_id]
         if run.id in self._runs:
             raise ConflictError(f"there is a run {run.id} already")
         if len(self._runs) >= self.max_runs:
-            if run.ended and not self._ended:
+            if run.ended and not self._ended and not self._ended_keyed:
                 # The work is done: a store full of runs that wait is no reason to tell its caller that it failed.
                 return run
             self._make_room()
         self._runs[run.id] = run
+        if whole_key is not None:
+            self._keys[whole_key] = (run.id, inputs_hash)
+            self._keyed[run.id] = whole_key
         if run.ended:
-            self._ended[run.id] = None
+            self._note_ended(run.id)
         return run
 
     async def get(self, scope: Scope, run_id: str) -> RunRecord:
@@ -96,7 +120,7 @@ class MemoryRunStore(RunStore):
         saved = run.changed(version=expected_version + 1)
         self._runs[run.id] = saved
         if saved.ended:
-            self._ended[run.id] = None
+            self._note_ended(run.id)
         return saved
 
     async def list(self, scope: Scope, *, where: Mapping[str, str], after: str | None, limit: int) -> Page[RunRecord]:
@@ -113,9 +137,10 @@ class MemoryRunStore(RunStore):
 
     async def prune(self, *, ended_before: datetime) -> int:
         """See `RunStore.prune`."""
-        old = [run_id for run_id in self._ended if (self._runs[run_id].ended_at or ended_before) < ended_before]
+        ended = (*self._ended, *self._ended_keyed)
+        old = [run_id for run_id in ended if (self._runs[run_id].ended_at or ended_before) < ended_before]
         for run_id in old:
-            del self._ended[run_id], self._runs[run_id]
+            self._forget(run_id)
         return len(old)
 
     def _in_scope(self, scope: Scope) -> Iterable[RunRecord]:
@@ -126,10 +151,21 @@ class MemoryRunStore(RunStore):
                 yield run
 
     def _make_room(self) -> None:
-        if not self._ended:
+        # What is kept under a key answers retries: it goes last.
+        oldest = next(iter(self._ended), None) or next(iter(self._ended_keyed), None)
+        if oldest is None:
             raise ResourceExhaustedError(f"{self.max_runs} runs have not ended yet, and no more are kept; try again later")
-        run_id, _ = self._ended.popitem(last=False)
+        self._forget(oldest)
+
+    def _note_ended(self, run_id: str) -> None:
+        (self._ended_keyed if run_id in self._keyed else self._ended)[run_id] = None
+
+    def _forget(self, run_id: str) -> None:
         del self._runs[run_id]
+        if run_id in self._keyed:
+            del self._ended_keyed[run_id], self._keys[self._keyed.pop(run_id)]
+        else:
+            del self._ended[run_id]
 
 
 @attrs.define(eq=False)

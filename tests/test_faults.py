@@ -38,10 +38,10 @@ class FailingStore(MemoryRunStore):
 
     down: bool = False
 
-    async def create(self, scope: Scope, run: RunRecord) -> RunRecord:
+    async def create(self, scope: Scope, run: RunRecord, *, key: str | None = None, inputs_hash: str = "") -> RunRecord:
         if self.down:
             raise UnavailableError("the store is down")
-        return await MemoryRunStore.create(self, scope, run)
+        return await MemoryRunStore.create(self, scope, run, key=key, inputs_hash=inputs_hash)
 
     async def save(self, run: RunRecord, *, expected_version: int) -> RunRecord:
         if self.down:
@@ -132,10 +132,28 @@ async def test_a_run_whose_record_can_not_be_changed_ends_for_who_waits_for_it(c
 
 
 async def test_a_run_that_can_not_be_submitted_leaves_no_record_that_waits_for_ever() -> None:
-    store = MemoryRunStore()
+    class StoppingStore(MemoryRunStore):
+        async def create(self, scope: Scope, run: RunRecord, *, key: str | None = None, inputs_hash: str = "") -> RunRecord:
+            record = await super().create(scope, run, key=key, inputs_hash=inputs_hash)
+            leave.set()
+            await stopped.wait()
+            return record
+
+    store, leave, stopped = StoppingStore(), anyio.Event(), anyio.Event()
     app = app_of(run_store=store)
-    with pytest.raises(UnavailableError):
+
+    async def submit() -> None:
+        with pytest.raises(UnavailableError):
+            await app.submit_workflow("add", {"a": 1})
+
+    with pytest.raises(UnavailableError, match="async with app"):
         await app.submit_workflow("add", {"a": 1})
+    assert not leave.is_set()
+    async with anyio.create_task_group() as group:
+        async with app:
+            group.start_soon(submit)
+            await leave.wait()
+        stopped.set()
     page = await store.list(Scope.ALL, where={}, after=None, limit=10)
     assert [(record.status, record.error and record.error.code) for record in page.items] == [("failed", "unavailable")]
 

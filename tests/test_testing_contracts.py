@@ -44,9 +44,9 @@ class RacyRuns(MemoryRunStore):
         return self._runs[run.id]
 
 class OverwritingRuns(MemoryRunStore):
-    async def create(self, scope, run):
+    async def create(self, scope, run, *, key=None, inputs_hash=""):
         self._runs.pop(run.id, None)
-        return await super().create(scope, run)
+        return await super().create(scope, run, key=key, inputs_hash=inputs_hash)
 
 class CountingPagesRuns(MemoryRunStore):
     async def list(self, scope, *, where, after, limit):

@@ -102,4 +102,5 @@ def to_request(invocation: Invocation, principal: Principal | None) -> Request:
         caller=Caller(channel=CliChannel.name, principal=principal),
         trusted_files=True,
         lenient=True,
+        idempotency_key=invocation.settings.idempotency_key,
     )

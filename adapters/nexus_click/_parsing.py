@@ -26,6 +26,7 @@ __all__ = ["Invocation", "Settings", "parse", "to_argv"]
 
 NEGATIVE_NUMBER: Final = re.compile(r"-\.?\d")
 SWITCHES: Final = {"yes": "assume_yes", "no-input": "no_input", "verbose": "verbose", "help": "help"}
+VALUES: Final = {"format": "format", "idempotency-key": "idempotency_key"}
 FORMATS: Final = ("text", "json")
 
 
@@ -39,12 +40,14 @@ class Settings:
         assume_yes: Answer questions with yes, or their default.
         no_input: Never prompt.
         verbose: Tell id and duration of the run.
+        idempotency_key: The same caller, workflow and key get the same run.
     """
 
     format: Literal["text", "json"] | None = None
     assume_yes: bool = False
     no_input: bool = False
     verbose: bool = False
+    idempotency_key: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -181,8 +184,8 @@ class _Reading:
         elif option in self._negations and not equals:
             parameter = self._negations[option]
             self.given[parameter.name] = [False if parameter.is_flag else None]
-        elif option == "--format":
-            self._set_format(value if equals else (rest.pop(0) if rest else ""))
+        elif option[2:] in VALUES:
+            self._set(option[2:], value if equals else (rest.pop(0) if rest else ""))
         elif option[2:] in SWITCHES and not equals:
             self._switch(SWITCHES[option[2:]])
         else:
@@ -196,7 +199,7 @@ class _Reading:
         """Whether the word after an unknown option is probably not its value."""
         flags = {parameter.option for parameter in self.parameters if parameter.is_flag}
         flags |= {*self._negations, *(f"--{name}" for name in SWITCHES)}
-        near = difflib.get_close_matches(option, flags | {*self._options, "--format"}, n=1)
+        near = difflib.get_close_matches(option, flags | {*self._options, *(f"--{name}" for name in VALUES)}, n=1)
         return option.startswith("--no-") or not flags.isdisjoint(near)
 
     def _give(self, parameter: Parameter, written: str, value: str | None, rest: list[str]) -> None:
@@ -214,9 +217,10 @@ class _Reading:
         else:
             self.said[setting] = True
 
-    def _set_format(self, value: str) -> None:
-        if value in FORMATS:
-            self.said["format"] = value
+    def _set(self, option: str, value: str) -> None:
+        setting = VALUES[option]
+        if setting != "format" or value in FORMATS:
+            self.said[setting] = value
         else:
             self.fault("format", f"expected one of {', '.join(FORMATS)}, got {value!r}")
             self.spellings.setdefault("format", "--format")

@@ -16,4 +16,5 @@ def setting_options() -> Iterator[click.Option]:
     )
     yield click.Option(["--yes", "assume_yes"], is_flag=True, help="Answer questions with yes, or with their default.")
     yield click.Option(["--no-input"], is_flag=True, help="Never prompt.")
+    yield click.Option(["--idempotency-key"], metavar="KEY", help="The same caller, workflow and key get the same run.")
     yield click.Option(["--verbose"], is_flag=True, help="Tell the run's id and how long it took.")

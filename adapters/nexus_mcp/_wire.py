@@ -16,6 +16,7 @@ from nexus_mcp._elicitation import form
 
 __all__ = [
     "META_EXECUTION_TIME",
+    "META_IDEMPOTENCY_KEY",
     "META_REQUEST_ID",
     "META_RUN_ID",
     "META_WORKFLOW_VERSION",
@@ -30,6 +31,7 @@ __all__ = [
     "render_questions",
 ]
 
+META_IDEMPOTENCY_KEY: Final = "nexus/idempotency_key"
 META_REQUEST_ID: Final = "nexus/request_id"
 META_RUN_ID: Final = "nexus/run_id"
 META_WORKFLOW_VERSION: Final = "nexus/workflow_version"
@@ -51,7 +53,11 @@ class RefusedError(MCPError):
 
 def parse_call(params: CallToolRequestParams, operation: str, caller: Caller) -> Request:
     """Return a tool's call as a request."""
-    return Request(operation=operation, arguments=params.arguments or {}, caller=caller)
+    meta: Mapping[str, Any] = params.meta or {}
+    key = meta.get(META_IDEMPOTENCY_KEY)
+    if key is not None and not isinstance(key, str):
+        raise InvalidArgumentError(f"_meta: {META_IDEMPOTENCY_KEY!r} must be a string")
+    return Request(operation=operation, arguments=params.arguments or {}, caller=caller, idempotency_key=key)
 
 
 def parse_answer(run_id: str, question: str, answer: Any, caller: Caller) -> Request:

@@ -147,6 +147,12 @@ PARAMETERS: Final[Json] = {
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
         "description": "An id for the log; another than of this form is not used.",
     },
+    "IdempotencyKey": {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        "description": "The same caller, workflow and key get the same run and its result, however often.",
+    },
     "Prefer": {
         "name": "Prefer",
         "in": "header",

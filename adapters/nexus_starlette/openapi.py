@@ -103,7 +103,7 @@ def _execution(operation: Operation, components: Components) -> dict[str, Any]:
         **({"summary": operation.summary} if operation.summary else {}),
         **({"description": operation.description} if operation.description else {}),
         "tags": list(operation.tags) or ["workflows"],
-        "parameters": [reference_to("parameters", "RequestId"), reference_to("parameters", "Prefer")],
+        "parameters": [reference_to("parameters", name) for name in ("RequestId", "Prefer", "IdempotencyKey")],
         "requestBody": {
             "required": required,
             "content": json_content({**body, "required": ["inputs"]} if required else body),

@@ -270,6 +270,7 @@ def request_of(head: Head, endpoint: Endpoint, target: str, body: bytes) -> Requ
             caller=head.caller,
             id=head.request_id,
             detach=head.detach,
+            idempotency_key=_key_of(head),
         )
     arguments = json_object(body)
     if endpoint.target:
@@ -277,6 +278,15 @@ def request_of(head: Head, endpoint: Endpoint, target: str, body: bytes) -> Requ
             raise _unknown([endpoint.target], "the id is in the path")
         arguments[endpoint.target] = target
     return Request(operation=endpoint.operation, arguments=arguments, caller=head.caller, id=head.request_id)
+
+
+def _key_of(head: Head) -> str | None:
+    """Return the `Idempotency-Key`, quoted as draft-ietf-httpapi-idempotency-key-header has it, or bare as most send it."""
+    sent = head.headers.get(b"idempotency-key")
+    if sent is None:
+        return None
+    key = sent.decode("latin-1").strip()
+    return key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
 
 
 def _inputs_of(members: dict[str, Any]) -> dict[str, Any]:

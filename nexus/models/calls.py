@@ -51,6 +51,7 @@ class Request:
         deadline: When the caller stops waiting and the work must have ended.
         trusted_files: Paths among the arguments are used as they are (in-process, a local command line).
         lenient: The arguments came as text: "3" is good enough for an int.
+        idempotency_key: Whoever asks for the same workflow under the same key gets the same run. 1 to 255 printable characters.
         parent: The call whose run makes this request, in whose name it is, unless the caller has a principal.
     """
 
@@ -62,6 +63,7 @@ class Request:
     deadline: datetime | None = None
     trusted_files: bool = False
     lenient: bool = False
+    idempotency_key: str | None = None
     parent: Call | None = attrs.field(default=None, repr=False)
 
 
@@ -175,7 +177,8 @@ class Call:
 
     Attributes:
         operation: None where the name is unknown, which only the last step says.
-        parent: The call whose session this one is in too: that of the run which made it.
+        parent: The call of the run that made this one.
+        run_id: The run that it started.
     """
 
     request: Request
@@ -185,6 +188,7 @@ class Call:
     tenant: Tenant | None
     now: datetime
     parent: Call | None = None
+    run_id: str | None = None
     _session: Session | None = attrs.field(default=None, alias="session")
     _value: Session | None = attrs.field(default=None, init=False)
 
@@ -193,7 +197,7 @@ class Call:
         """The caller's session; where no store keeps one, a value that is made when first asked for."""
         if self._session is not None:
             return self._session
-        if self.parent is not None:
+        if self.parent is not None and self.request.caller.principal is None:
             return self.parent.session
         if self._value is None:
             self._value = Session(
@@ -208,7 +212,7 @@ class Call:
     @property
     def session_id(self) -> str | None:
         """The id of the session, where a store keeps it."""
-        if self._session is None and self.parent is not None:
+        if self._session is None and self.parent is not None and self.request.caller.principal is None:
             return self.parent.session_id
         return None if self._session is None else self._session.id
 

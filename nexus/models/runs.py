@@ -131,6 +131,8 @@ class RunRecord:
     Attributes:
         id: 128 random bits as hex; whoever holds the id of an anonymous run may read it.
         version: Rises with each change; changes are compare-and-set on it.
+        inputs: The checked arguments, as Python values.
+        parent: The run whose step started it.
         answers: By question, in the order in which they came.
         output: The result, where it succeeded.
         step_rows: What `steps` shows, as rows of `StepRecord`'s fields.
@@ -147,6 +149,8 @@ class RunRecord:
     session: str | None
     created_at: datetime
     version: int = 1
+    inputs: Mapping[str, Any] = attrs.field(factory=dict)
+    parent: str | None = None
     ended_at: datetime | None = None
     duration: float | None = None
     questions: Mapping[str, Question] = attrs.field(factory=dict)
@@ -190,6 +194,7 @@ class RunRecord:
             "request_id": self.request_id,
             "channel": self.channel,
             "principal": self.principal,
+            "parent": self.parent,
             "created_at": self.created_at,
             "ended_at": self.ended_at,
             "execution_time": self.duration,

@@ -119,6 +119,52 @@ class RunStoreContract(StoreContract[RunStore]):
             with pytest.raises(NotFoundError):
                 await store.get(ADA, "r1")
 
+    async def test_a_key_gives_back_the_first_record(self) -> None:
+        async with self.opened() as store:
+            first = await store.create(ADA, run_of(ADA, "r1"), key="k", inputs_hash="h")
+            assert await store.create(ADA, run_of(ADA, "r2"), key="k", inputs_hash="h") == first
+            ended_first = await store.save(ended(first, NOON + SECOND), expected_version=1)
+            assert await store.create(ADA, run_of(ADA, "r3", workflow_version="2"), key="k", inputs_hash="h") == ended_first
+            for run_id in ("r2", "r3"):
+                with pytest.raises(NotFoundError):
+                    await store.get(ADA, run_id)
+
+    async def test_a_key_with_other_inputs_is_a_conflict(self) -> None:
+        async with self.opened() as store:
+            await store.create(ADA, run_of(ADA, "r1"), key="k", inputs_hash="h")
+            with pytest.raises(ConflictError):
+                await store.create(ADA, run_of(ADA, "r2"), key="k", inputs_hash="other")
+            with pytest.raises(NotFoundError):
+                await store.get(ADA, "r2")
+
+    @pytest.mark.parametrize(
+        ("scope", "workflow", "key"),
+        [(BOB, "process_data", "k"), (ADA_ELSEWHERE, "process_data", "k"), (ADA, "other", "k"), (ADA, "process_data", "K")],
+    )
+    async def test_a_key_is_its_callers_and_its_workflows(self, scope: Scope, workflow: str, key: str) -> None:
+        async with self.opened() as store:
+            await store.create(ADA, run_of(ADA, "r1"), key="k", inputs_hash="h")
+            assert (await store.create(scope, run_of(scope, "r2", workflow=workflow), key=key, inputs_hash="h")).id == "r2"
+
+    async def test_a_key_of_the_anonymous_is_their_sessions(self) -> None:
+        async with self.opened() as store:
+            await store.create(anonymous("s1"), run_of(anonymous("s1"), "r1"), key="k", inputs_hash="h")
+            other = await store.create(anonymous("s2"), run_of(anonymous("s2"), "r2"), key="k", inputs_hash="h")
+            same = await store.create(anonymous("s1"), run_of(anonymous("s1"), "r3"), key="k", inputs_hash="h")
+            assert (other.id, same.id) == ("r2", "r1")
+
+    async def test_of_many_who_bring_one_key_at_once_all_get_one_record(self) -> None:
+        async with self.opened() as store:
+            won, lost = await rivals(lambda number: store.create(ADA, run_of(ADA, f"r{number}"), key="k", inputs_hash="h"))
+            assert (len({record.id for record in won}), lost) == (1, [])
+
+    async def test_a_key_goes_with_its_record(self) -> None:
+        async with self.opened() as store:
+            first = await store.create(ADA, run_of(ADA, "r1"), key="k", inputs_hash="h")
+            await store.save(ended(first, NOON), expected_version=1)
+            assert await store.prune(ended_before=NOON + SECOND) == 1
+            assert (await store.create(ADA, run_of(ADA, "r2"), key="k", inputs_hash="other")).id == "r2"
+
     async def test_a_saved_record_has_the_next_version(self) -> None:
         async with self.opened() as store:
             first = await store.create(ADA, run_of(ADA, "r1"))

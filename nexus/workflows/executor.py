@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Final
 
 import anyio
@@ -21,11 +22,13 @@ from nexus.exceptions import (
     NexusError,
     NotFoundError,
     Problem,
+    UnauthenticatedError,
     UnavailableError,
     WorkflowFailedError,
 )
-from nexus.models import Answer, Call, Operation, Question, RunError, RunRecord, Scope
+from nexus.models import ANONYMOUS, Answer, Answers, Call, Operation, Question, RunError, RunRecord, Scope
 from nexus.workflows.answers import check_answer
+from nexus.workflows.codecs import Codecs
 from nexus.workflows.live import DETACHED
 from nexus.workflows.local import Work
 from nexus.workflows.plan import Plan
@@ -43,6 +46,7 @@ class Executor:
     runtime: Runtime
     runs: RunStore
     clock: Clock
+    codecs: Codecs
 
     async def run(
         self, call: Call, operation: Operation, plan: Plan, inputs: dict[str, Any], interaction: Interaction
@@ -50,38 +54,66 @@ class Executor:
         """
         Start a run, and return its record once it has ended or waits; at once where the request says `detach`.
 
+        Under an idempotency key the run is the one that was started first, whoever waits for it now.
+
         Raises:
             NexusError: It could not be started.
         """
         request, principal, tenant = call.request, call.principal, call.tenant
-        detach = request.detach
+        detach, key = request.detach, request.idempotency_key
         record = RunRecord(
             id=os.urandom(16).hex(),
             workflow=operation.name,
             workflow_version=operation.version,
-            status="pending" if detach else "running",
+            status="running" if not detach and key is None else "pending",
             request_id=call.request_id,
             channel=request.caller.channel,
             principal=principal.id,
             tenant=None if tenant is None else tenant.id,
             session=call.session_id,
             created_at=call.now,
+            inputs=inputs,
+            parent=None if call.parent is None else call.parent.run_id,
         )
+        call.run_id = record.id
         deadline = request.deadline
         seconds = None if deadline is None or detach else max(0.0, (deadline - call.now).total_seconds())
         work = Work(plan=plan, inputs=inputs, call=call, seconds=seconds)
-        if not detach:
+        if not detach and key is None:
             return await self.runtime.execute(record, work, interaction)
-        record = await self.runs.create(call.scope, record)
+        record, is_new = await self._submit(record, work, key)
+        if detach:
+            return record
+        with nullcontext() if seconds is None else self.clock.timeout(seconds):
+            if is_new:
+                with suppress(UnavailableError):  # it has ended already
+                    await self.runtime.resume(record.id, interaction)
+            return await self._attend(record.id, interaction if is_new else DETACHED)
+        raise DeadlineExceededError(f"run {record.id} goes on; call again with the same idempotency key", run_id=record.id)
+
+    async def _submit(self, record: RunRecord, work: Work, key: str | None) -> tuple[RunRecord, bool]:
+        """Return the run's record, and whether it is a new run's."""
+        call = work.call
+        self.runtime.require_open()
+        inputs_hash = "" if key is None else self._hash_of(call, work.inputs)
+        kept = await self.runs.create(call.scope, record, key=key, inputs_hash=inputs_hash)
+        if kept.id != record.id:
+            return kept, False
         try:
-            await self.runtime.submit(record, work)
+            await self.runtime.submit(kept, work)
         except NexusError as error:
-            refused = record.changed(
+            refused = kept.changed(
                 status="failed", ended_at=self.clock.now(), error=RunError(code=error.code, message=error.message)
             )
-            await self.runs.save(refused, expected_version=record.version)
+            await self.runs.save(refused, expected_version=kept.version)
             raise
-        return record
+        return kept, True
+
+    def _hash_of(self, call: Call, inputs: Mapping[str, Any]) -> str:
+        if call.principal.id == ANONYMOUS.id and call.session_id is None:
+            raise UnauthenticatedError("an idempotency key needs a caller who is known again: log in, or open a session")
+        shown = self.codecs.to_builtins({name: inputs[name] for name in sorted(inputs)})
+        return hashlib.sha256(msgspec.json.encode(shown, order="sorted")).hexdigest()
 
     async def answer(self, scope: Scope, run_id: str, name: str | None, answer: Any, interaction: Interaction) -> RunRecord:
         """
@@ -92,16 +124,22 @@ class Executor:
             InvalidArgumentError: The answer is wrong, or the run has several questions and none is named; it keeps waiting.
             ConflictError: The run has ended, or the question was answered differently.
         """
+        if await self._take(scope, run_id, name, answer):
+            await self.runtime.resume(run_id, interaction)
+            return await self._attend(run_id, interaction)
+        return await self.runtime.settled(run_id)
+
+    async def _take(self, scope: Scope, run_id: str, name: str | None, answer: Any) -> bool:
+        """Store an answer; False if it was there already."""
         for _ in range(ATTEMPTS):
             record = await self.runs.get(scope, run_id)
             question = _question(record, name)
             if question is None:
-                return await self._attach(record, name, answer)
-            try:
-                record = await self.runs.save(_answered(record, question, answer), expected_version=record.version)
-            except ConflictError:
-                continue
-            return await self._go_on(run_id, interaction)
+                _require_same(record, name, answer)
+                return False
+            with suppress(ConflictError):
+                await self.runs.save(_answered(record, question, answer), expected_version=record.version)
+                return True
         raise ConflictError(f"run {run_id} changes faster than it can be answered; try again")
 
     async def cancel(self, scope: Scope, run_id: str) -> RunRecord:
@@ -124,31 +162,53 @@ class Executor:
         """
         return await self.runs.get(scope, run_id)
 
-    async def _go_on(self, run_id: str, interaction: Interaction) -> RunRecord:
-        await self.runtime.resume(run_id, interaction)
-        settled = None
+    async def _attend(self, run_id: str, interaction: Interaction) -> RunRecord:
+        """Wait until the run has settled, while its caller hears what it tells, and is asked what it can answer at once."""
+        record = None
         try:
-            settled = await self.runtime.settled(run_id)
-            return settled
+            record = await self.runtime.settled(run_id)
+            while not record.ended and interaction.answers is Answers.NOW:
+                await self._ask(record, interaction)
+                record = await self.runtime.settled(run_id)
+            return record
         finally:
-            if settled is None or not settled.ended:
+            if record is None or not record.ended:
                 # This caller leaves, with the record or without: what the run tells from now on is not for it.
                 with anyio.move_on_after(CLEAN_UP_S, shield=True), suppress(UnavailableError):
                     await self.runtime.resume(run_id, DETACHED)
 
-    async def _attach(self, record: RunRecord, name: str | None, answer: Any) -> RunRecord:
-        """The same answer again gets the same reply."""
-        if name is None:
-            name = next(reversed(list(record.answers)), None)
-        given = None if name is None else record.answers.get(name)
-        if given is not None and _is_same(given, answer):
-            return await self.runtime.settled(record.id)
-        if record.ended:
-            raise ConflictError(f"run {record.id} has ended ({record.status}); it takes no answers")
-        if given is not None:
-            raise ConflictError(f"question {name!r} of run {record.id} has been answered, differently")
-        open_ones = ", ".join(record.questions) or "none"
-        raise NotFoundError(f"run {record.id} has no question {name!r} open; open: {open_ones}")
+    async def _ask(self, record: RunRecord, interaction: Interaction) -> None:
+        question = next(iter(record.questions.values()))
+        try:
+            given = await interaction.ask(question)
+            while True:
+                try:
+                    await self._take(Scope.ALL, record.id, question.name, given)
+                    break
+                except InvalidArgumentError as error:
+                    given = await interaction.ask(attrs.evolve(question, problem="; ".join(p.message for p in error.problems)))
+        except CancelledError:
+            await self.runtime.cancel(record.id)
+            return
+        except (ConflictError, NotFoundError):
+            # Somebody else was faster.
+            return
+        await self.runtime.resume(record.id, interaction)
+
+
+def _require_same(record: RunRecord, name: str | None, answer: Any) -> None:
+    """The same answer again gets the same reply."""
+    if name is None:
+        name = next(reversed(list(record.answers)), None)
+    given = None if name is None else record.answers.get(name)
+    if given is not None and _is_same(given, answer):
+        return
+    if record.ended:
+        raise ConflictError(f"run {record.id} has ended ({record.status}); it takes no answers")
+    if given is not None:
+        raise ConflictError(f"question {name!r} of run {record.id} has been answered, differently")
+    open_ones = ", ".join(record.questions) or "none"
+    raise NotFoundError(f"run {record.id} has no question {name!r} open; open: {open_ones}")
 
 
 def _is_same(given: Answer, again: Any) -> bool:

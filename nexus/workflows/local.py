@@ -97,6 +97,10 @@ class LocalRuntime(Runtime):
         self._scope = type(anyio.CancelScope())
         exit_stack.push_async_callback(self._drain)
 
+    def require_open(self) -> None:
+        """See `Runtime.require_open`."""
+        self._require_open(started=True)
+
     async def submit(self, run: RunRecord, work: Work) -> None:
         """See `Runtime.submit`."""
         self._carry(run, work, DETACHED)
