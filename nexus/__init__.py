@@ -39,8 +39,9 @@ from nexus.exceptions import (
 from nexus.models import ExecutionResult, Principal, Request, Response, RunRecord, Session, Tenant
 from nexus.workflows.definition import Group, Workflow, workflow
 from nexus.workflows.handle import RunHandle
+from nexus.workflows.retries import Retry
 from nexus.workflows.run import BlockingRun, Run
-from nexus.workflows.steps import Input
+from nexus.workflows.steps import Input, StepFailure
 
 __version__ = "0.1.0"
 
@@ -74,10 +75,12 @@ __all__ = [
     "Request",
     "ResourceExhaustedError",
     "Response",
+    "Retry",
     "Run",
     "RunHandle",
     "RunRecord",
     "Session",
+    "StepFailure",
     "Tenant",
     "UnauthenticatedError",
     "UnauthorizedError",

@@ -67,7 +67,16 @@ def create_nexus(
     codecs, catalogue = Codecs(), Catalogue()
     runs, sessions = run_store or MemoryRunStore(), session_store or MemorySessionStore()
     if runtime is None:
-        runtime = LocalRuntime(runs, clock, codecs, log_run, config.shutdown_grace.total_seconds())
+        runtime = LocalRuntime(
+            runs,
+            clock,
+            codecs,
+            log_run,
+            grace=config.shutdown_grace.total_seconds(),
+            concurrency=config.concurrency,
+            queue_size=config.queue_size,
+            max_chunks=config.max_chunks,
+        )
     executor = Executor(runtime, runs, clock, codecs)
     dispatcher = Dispatcher(
         catalogue=catalogue,

@@ -209,12 +209,13 @@ class Runtime(Service):
     `work` is opaque here: the compiled plan and the checked arguments in the local runtime, a reference on an engine.
     """
 
-    def require_open(self) -> None:
+    def require_open(self, work: Any) -> None:
         """
-        Let a run pass that could be submitted now; asked before its record is made.
+        Let work pass that could be submitted now; asked before its record is made.
 
         Raises:
             UnavailableError: The application is not started, or is stopping.
+            ResourceExhaustedError: As much waits already as may.
         """
 
     @abstractmethod

@@ -213,7 +213,7 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor) -> 
         described = describe(definition.steps[0].function)
         summary, description = described.summary, described.description
     last = plan.graph.step(plan.graph.output)
-    output, namespace = last.whole_result, last.definition.namespace
+    output, namespace = last.final_result, last.definition.namespace
     codecs.field(output, place=f"{last.definition.place}: the result", localns=namespace)
     operation = Operation(
         name=options.name,

@@ -82,6 +82,13 @@ def _size(value: int | str) -> int:
     return int(number)
 
 
+def _count(value: int | str) -> int:
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= LARGEST:
+        return number
+    raise ValueError(f"expected a whole number from 1 on, got {value!r}")
+
+
 def _duration(value: timedelta | float | str) -> timedelta:
     seconds = value.total_seconds() if isinstance(value, timedelta) else _quantity(value, SECONDS)
     if seconds is None or not 0 <= seconds <= timedelta.max.total_seconds():
@@ -188,6 +195,10 @@ class NexusConfig:
         max_body_bytes: A longer request is refused.
         request_timeout: How long a request may take; None is without limit.
         shutdown_grace: How long runs in flight may go on when the application stops.
+        concurrency: How many runs go on at once.
+        queue_size: How many runs may wait for their turn, in all and of each workflow that has a `concurrency`; one more is
+            refused with `resource_exhausted`.
+        max_chunks: How many values a workflow may yield.
         channels: The settings of each channel.
 
     Raises:
@@ -201,6 +212,9 @@ class NexusConfig:
     max_body_bytes: int = attrs.field(default=10_000_000, converter=_size)
     request_timeout: timedelta | None = attrs.field(default=None, converter=_timeout)
     shutdown_grace: timedelta = attrs.field(default=timedelta(seconds=10), converter=_duration)
+    concurrency: int = attrs.field(default=1000, converter=_count)
+    queue_size: int = attrs.field(default=10_000, converter=_count)
+    max_chunks: int = attrs.field(default=10_000, converter=_count)
     channels: ChannelsConfig = attrs.field(factory=ChannelsConfig, validator=_section)
 
     @classmethod

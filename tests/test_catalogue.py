@@ -255,8 +255,8 @@ async def test_a_decorated_function_is_still_that_function() -> None:
 
 def test_a_wrong_option_is_told_where_it_was_written() -> None:
     app = nexus.create_nexus(nexus.NexusConfig())
-    with pytest.raises(TypeError, match="retry"):
-        app.workflow(retry=3)(version("1", 1))  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="repeat"):
+        app.workflow(repeat=3)(version("1", 1))  # type: ignore[call-overload]
     assert app.operation("report") is None
 
 

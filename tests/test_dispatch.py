@@ -336,7 +336,7 @@ async def test_workflows_are_listed_described_and_drawn() -> None:
     schema = await call(app, "workflows.schema", workflow="add@1")
     assert schema.data["output"]["type"] == "integer"
     graph = await call(app, "workflows.graph", workflow="add")
-    assert graph.data["steps"] == [{"name": "add", "needs": [], "each": None}]
+    assert graph.data["steps"] == [{"name": "add", "needs": [], "each": None, "conditional": False}]
     missing = await call(app, "workflows.graph", workflow="ad")
     assert missing.error is not None
     assert "did you mean 'add'" in missing.error.message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NewType
 
@@ -303,13 +303,119 @@ def test_two_runs_on_one_step_are_refused() -> None:
     assert "one is enough" in refusal(steps)
 
 
-def test_a_generator_is_refused() -> None:
+def test_a_plain_generator_is_refused() -> None:
+    def steps(workflow: Workflow) -> None:
+        @workflow.step
+        def one() -> Any:
+            yield 1
+
+    assert "make it `async def`, or return a list" in refusal(steps)
+
+
+def test_a_step_that_yields_says_what() -> None:
     def steps(workflow: Workflow) -> None:
         @workflow.step
         async def one() -> Any:
             yield 1
 
-    assert "return a list" in refusal(steps)
+    assert "its result is AsyncIterator[…] of what it yields, not Any" in refusal(steps)
+
+
+def test_an_item_can_not_yield() -> None:
+    def steps(workflow: Workflow) -> None:
+        @workflow.step(each="name")
+        async def one(name: str) -> AsyncIterator[int]:
+            yield 1
+
+    assert "a step with each= can't yield" in refusal(steps)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"after": "other"}, "after='other' is not a step; steps: one"),
+        ({"when": lambda rows: True}, "when= takes 'rows', which is neither a step nor an input; there are: name, one"),
+        ({"run_in": "process"}, "run_in='process' is for `def`; an `async def` step runs on the event loop"),
+    ],
+)
+def test_an_option_that_can_not_be_is_refused(options: dict[str, Any], told: str) -> None:
+    def steps(workflow: Workflow) -> None:
+        @workflow.step(**options)
+        async def one(name: str) -> int:
+            return 1
+
+    assert told in refusal(steps)
+
+
+def test_a_condition_can_not_be_awaited() -> None:
+    async def later(name: str) -> bool:
+        return bool(name)
+
+    def steps(workflow: Workflow) -> None:
+        @workflow.step(when=later)  # type: ignore[arg-type]  # that is what is wrong
+        async def one(name: str) -> int:
+            return 1
+
+    assert "when= can't be `async def`" in refusal(steps)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"on_error": "skip"}, "give each= too"),
+        ({"each": "name", "on_error": "ignore"}, "use one of 'fail', 'skip', 'collect'"),
+        ({"run_in": "fork"}, "use one of 'thread', 'inline', 'process'"),
+        ({"retry": 3}, "give nexus.Retry(attempts=…)"),
+        ({"when": True}, "give a function"),
+    ],
+)
+def test_a_wrong_option_is_told_where_it_is_written(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(RegistrationError) as caught:
+
+        @Workflow("wrong").step(**options)
+        def one(name: str) -> int:
+            return 1
+
+    assert told in caught.value.message
+
+
+@pytest.mark.parametrize("run_in", ["process", "inline"])
+def test_a_step_without_a_thread_can_not_take_the_run(run_in: Any) -> None:
+    def steps(workflow: Workflow) -> None:
+        @workflow.step(run_in=run_in)
+        def one(run: BlockingRun) -> int:
+            return 1
+
+    assert "can't take BlockingRun" in refusal(steps)
+
+
+def test_a_function_that_another_process_can_not_find_is_refused() -> None:
+    def steps(workflow: Workflow) -> None:
+        @workflow.step(run_in="process")
+        def one() -> int:
+            return 1
+
+    assert "move it to the top of a module" in refusal(steps)
+
+
+def test_a_parameter_that_may_be_missing_says_so_in_the_result() -> None:
+    workflow = Workflow("maybe")
+
+    @workflow.step
+    async def number() -> int:
+        return 1
+
+    @workflow.step(when=lambda number: number > 0)
+    async def text(number: int) -> str:
+        return str(number)
+
+    app = nexus.create_nexus(nexus.NexusConfig())
+    app.register(workflow)
+    operation = app.operation("maybe")
+    assert operation is not None
+    assert operation.output_schema == {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    assert operation.graph is not None
+    assert [step["conditional"] for step in operation.graph["steps"]] == [False, True]
 
 
 def test_an_unsupported_hint_names_place_and_parameter() -> None:

@@ -17,6 +17,7 @@ from nexus.models.runs import (
     RunRecord,
     RunStatus,
     StepRecord,
+    StepRow,
     StepStatus,
 )
 
@@ -45,6 +46,7 @@ __all__ = [
     "Scope",
     "Session",
     "StepRecord",
+    "StepRow",
     "StepStatus",
     "Tenant",
 ]

@@ -22,13 +22,15 @@ __all__ = [
     "RunRecord",
     "RunStatus",
     "StepRecord",
+    "StepRow",
     "StepStatus",
 ]
 
 T = TypeVar("T")
 
 RunStatus = Literal["pending", "running", "waiting", "succeeded", "failed", "cancelled"]
-StepStatus = Literal["succeeded", "failed", "cancelled"]
+StepStatus = Literal["succeeded", "failed", "cancelled", "skipped"]
+StepRow = tuple[str, StepStatus, float, float, str | None, int]
 
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -114,6 +116,7 @@ class StepRecord:
     Attributes:
         started: Seconds since the run was started.
         ended: Seconds since the run was started.
+        attempts: How often it was tried.
     """
 
     name: str
@@ -121,6 +124,7 @@ class StepRecord:
     started: float
     ended: float
     error: str | None = None
+    attempts: int = 1
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -157,7 +161,7 @@ class RunRecord:
     answers: Mapping[str, Answer] = attrs.field(factory=dict)
     output: Any = None
     error: RunError | None = None
-    step_rows: Sequence[tuple[str, StepStatus, float, float, str | None]] = ()
+    step_rows: Sequence[StepRow] = ()
 
     def changed(self, **fields: Any) -> RunRecord:
         """Return a copy with other values in these fields: `attrs.evolve` without its price, for what every run does."""
@@ -170,8 +174,8 @@ class RunRecord:
     def steps(self) -> Sequence[StepRecord]:
         """What became of each step, in the order in which they ended."""
         return tuple(
-            StepRecord(name=name, status=status, started=started, ended=ended, error=error)
-            for name, status, started, ended, error in self.step_rows
+            StepRecord(name=name, status=status, started=started, ended=ended, error=error, attempts=attempts)
+            for name, status, started, ended, error, attempts in self.step_rows
         )
 
     @property
@@ -200,8 +204,8 @@ class RunRecord:
             "execution_time": self.duration,
             "questions": [question.view() for question in self.questions.values()],
             "steps": [
-                {"name": name, "status": status, "started": started, "ended": ended}
-                for name, status, started, ended, _ in self.step_rows
+                {"name": name, "status": status, "started": started, "ended": ended, "attempts": attempts}
+                for name, status, started, ended, _, attempts in self.step_rows
             ],
         }
         if self.status == "succeeded":

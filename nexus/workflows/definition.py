@@ -14,13 +14,15 @@ import attrs
 from nexus.exceptions import RegistrationError
 from nexus.models import Hints
 from nexus.workflows.graph import Graph, analyse
-from nexus.workflows.steps import NAME, StepDefinition, make_step, place_of
+from nexus.workflows.retries import Retry
+from nexus.workflows.steps import NAME, OnError, RunIn, StepDefinition, StepOptions, make_step, place_of, seconds_of
 
 __all__ = ["FunctionOptions", "Group", "Workflow", "WorkflowOptions", "definition_of", "definitions_in", "workflow"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+STEP_OPTIONS: Final = StepOptions.__annotations__.keys() - {"name", "after"}
 MARK: Final = "__nexus_workflow__"
 
 
@@ -35,6 +37,8 @@ class WorkflowOptions:
     tags: tuple[str, ...] = ()
     channels: frozenset[str] | None = None
     hints: Hints = attrs.field(factory=Hints)
+    timeout: float | None = None
+    concurrency: int | None = None
 
 
 def make_options(
@@ -49,6 +53,8 @@ def make_options(
     read_only: bool = False,
     destructive: bool = False,
     idempotent: bool = False,
+    timeout: float | timedelta | None = None,
+    concurrency: int | None = None,
 ) -> WorkflowOptions:
     """Check a workflow's options, each by itself."""
     if not all(NAME.fullmatch(part) for part in name.split(".")):
@@ -61,6 +67,8 @@ def make_options(
         raise RegistrationError(
             f"{place}: tags= and channels= take several names: write [{(tags if isinstance(tags, str) else channels)!r}]"
         )
+    if concurrency is not None and (isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1):
+        raise RegistrationError(f"{place}: concurrency={concurrency!r}: give a whole number from 1 on")
     return WorkflowOptions(
         name=name,
         version=version,
@@ -69,6 +77,8 @@ def make_options(
         tags=tuple(tags),
         channels=None if channels is None else frozenset(channels),
         hints=Hints(read_only=read_only, destructive=destructive, idempotent=idempotent),
+        timeout=seconds_of(timeout, place=place),
+        concurrency=concurrency,
     )
 
 
@@ -83,9 +93,14 @@ class FunctionOptions(TypedDict, total=False):
     read_only: bool
     destructive: bool
     idempotent: bool
+    concurrency: int | None
     each: str | None
     limit: int | None
+    on_error: OnError | None
+    when: Callable[..., bool] | None
+    retry: Retry | None
     timeout: float | timedelta | None
+    run_in: RunIn | None
 
 
 class Workflow:
@@ -105,6 +120,8 @@ class Workflow:
         read_only: It changes nothing.
         destructive: What it changes may not come back.
         idempotent: Twice does no more than once.
+        timeout: Seconds, or a timedelta, for a whole run, the time in which it waits for an answer included.
+        concurrency: At most this many runs of it at once; more wait for their turn.
 
     Attributes:
         place: Where it was written: `module:name@version`, or `module:qualname` of a function.
@@ -126,6 +143,8 @@ class Workflow:
         read_only: bool = False,
         destructive: bool = False,
         idempotent: bool = False,
+        timeout: float | timedelta | None = None,
+        concurrency: int | None = None,
     ) -> None:
         self.module = str(sys._getframe(1).f_globals.get("__name__", "?"))  # noqa: SLF001 - says where it was written
         self.options = make_options(
@@ -139,6 +158,8 @@ class Workflow:
             read_only=read_only,
             destructive=destructive,
             idempotent=idempotent,
+            timeout=timeout,
+            concurrency=concurrency,
         )
         self.place = f"{self.module}:{name}@{version}"
         self.origin: Callable[..., Any] | Workflow = self
@@ -152,38 +173,33 @@ class Workflow:
     @overload
     def step(self, function: F, /) -> F: ...
     @overload
-    def step(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        each: str | Mapping[str, str] | None = None,
-        limit: int | None = None,
-        timeout: float | timedelta | None = None,
-    ) -> Callable[[F], F]: ...
-    def step(
-        self,
-        function: Any = None,
-        /,
-        *,
-        name: str | None = None,
-        each: str | Mapping[str, str] | None = None,
-        limit: int | None = None,
-        timeout: float | timedelta | None = None,
-    ) -> Any:
+    def step(self, /, **options: Unpack[StepOptions]) -> Callable[[F], F]: ...
+    def step(self, function: Any = None, /, **options: Any) -> Any:
         """
         Make a function a step, and return it unchanged.
 
-        `async def` runs on the event loop, `def` in a worker thread.
+        `async def` runs on the event loop, `def` in a worker thread. An `async def` that yields is a step whose result is the
+        list of what it yields; a fan-out over it begins with the first item.
 
         Args:
             function: The function, where the decorator has no options.
+            options: Those below, by name.
+
+        Options:
             name: The step's name, where it isn't the function's.
             each: Fan-out: `{"rank": "ranking"}` calls the step once per item of the result of `ranking`, as parameter `rank`;
                 `"file"` once per item of the input `file`. The result is the list of results, in order.
             limit: With `each`, at most this many at once; 16 if not given.
-            timeout: Seconds, or a timedelta, for one call; then the run fails with `deadline_exceeded`. A `def` step can't be
-                stopped: the time is seen when it next calls into its run, or returns.
+            on_error: With `each`, what a failing item does: `fail` (the default) ends the run, `skip` leaves the item out,
+                `collect` puts a `StepFailure` in its place.
+            after: Names of steps that come before, though nothing of theirs is taken.
+            when: Called with results and inputs by their names; where it says no, the step is skipped, and so is what needs its
+                result. A parameter with a default takes that instead.
+            retry: How often it is tried, and on what.
+            timeout: Seconds, or a timedelta, for one attempt; then it fails with `deadline_exceeded`. A `def` step can't be
+                stopped in its thread: the time is seen when it next calls into its run, or returns.
+            run_in: For `def`: `thread` (the default), `inline` on the event loop for what takes no time, or `process`, which can
+                be stopped, for a function of a module with arguments and a result that can be pickled.
 
         Raises:
             RegistrationError: An option is wrong, or there is a step of that name.
@@ -191,7 +207,7 @@ class Workflow:
         namespace = sys._getframe(1).f_locals  # noqa: SLF001 - hints may name what is local there
 
         def add(function: F) -> F:
-            step = make_step(function, name=name, each=each, limit=limit, timeout=timeout, namespace=namespace)
+            step = make_step(function, namespace=namespace, **options)
             if any(other.name == step.name for other in self.steps):
                 raise RegistrationError(f"{step.place}: workflow {self.name!r} has a step {step.name!r} already; give name=…")
             self.steps.append(step)
@@ -225,15 +241,13 @@ def function_workflow(
     function: Callable[..., Any],
     *,
     name: str | None = None,
-    each: str | Mapping[str, str] | None = None,
-    limit: int | None = None,
-    timeout: float | timedelta | None = None,
     namespace: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Workflow:
     """Make the graph of one step that a plain function is."""
     place = place_of(function)
-    step = make_step(function, name=None, each=each, limit=limit, timeout=timeout, namespace=namespace or {})
+    of_step = {option: options.pop(option) for option in STEP_OPTIONS & options.keys()}
+    step = make_step(function, namespace=namespace or {}, **of_step)
     made = FunctionWorkflow.__new__(FunctionWorkflow)
     made.module = place.partition(":")[0]
     made.place = place

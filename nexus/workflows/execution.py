@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import math
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final
 
 import anyio
-import anyio.lowlevel
-import anyio.to_thread
+import attrs
+from anyio.streams.memory import MemoryObjectReceiveStream
 
-from nexus.exceptions import DeadlineExceededError
-from nexus.models import StepStatus
+from nexus.exceptions import CancelledError, DeadlineExceededError, Problem, UnavailableError
+from nexus.workflows.calling import call_step, recorded
+from nexus.workflows.lanes import Lanes
 from nexus.workflows.live import LiveRun
 from nexus.workflows.plan import Plan, PlannedStep
-from nexus.workflows.run import BlockingRun, Run
+from nexus.workflows.run import Run
+from nexus.workflows.steps import StepFailure
 
-__all__ = ["being_cancelled", "carry_out"]
+__all__ = ["TOLD", "carry_out"]
 
 LANES: Final = 64
+SKIPPED: Final = object()
 
-
-def being_cancelled() -> bool:
-    """Whether the task that calls this is being cancelled, by a cancel scope or natively."""
-    if anyio.current_effective_deadline() == -math.inf:
-        return True
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # another event loop, which has no other way to cancel
-        return False
-    return task is not None and task.cancelling() > 0
+TOLD: Final = (Problem, CancelledError, DeadlineExceededError, UnavailableError)
+"""
+What a run may end with as it is. Another error of ours was met by the workflow in a call of its own: that is its failure, and the
+text not for its caller.
+"""
 
 
 async def carry_out(live: LiveRun, plan: Plan, inputs: dict[str, Any]) -> Any:
@@ -49,11 +44,12 @@ async def carry_out(live: LiveRun, plan: Plan, inputs: dict[str, Any]) -> Any:
         return await step.function(**inputs)
     results: list[Any] = [None] * len(plan.steps)
     if plan.in_line:
-        for index, step in enumerate(plan.steps):
-            results[index] = await _run_step(live, step, inputs, results)
+        for index in range(len(plan.steps)):
+            results[index] = await _run_step(live, plan, index, inputs, results)
     else:
         await _on_lanes(live, plan, inputs, results)
-    return results[plan.output]
+    output = results[plan.output]
+    return None if output is SKIPPED else output
 
 
 async def _on_lanes(live: LiveRun, plan: Plan, inputs: Mapping[str, Any], results: list[Any]) -> None:
@@ -62,148 +58,155 @@ async def _on_lanes(live: LiveRun, plan: Plan, inputs: Mapping[str, Any], result
     lanes = Lanes([index for index, count in enumerate(missing) if not count], LANES)
 
     async def run(index: int) -> None:
-        step = steps[index]
-        results[index] = await _run_step(live, step, inputs, results)
-        for follower in step.followers:
-            missing[follower] -= 1
-            if not missing[follower]:
-                lanes.ready.append(follower)
+        results[index] = await _run_step(live, plan, index, inputs, results)
+        for done in (index, *steps[index].streams_to):
+            for follower in steps[done].followers:
+                missing[follower] -= 1
+                if not missing[follower] and not steps[follower].is_streamed:
+                    lanes.ready.append(follower)
 
     await lanes.run(run)
 
 
-class Lanes:
-    """
-    Tasks that take work from a queue; made only while more is ready than tasks exist.
-
-    The first failure cancels the others and is raised alone, no group around it.
-    """
-
-    def __init__(self, ready: Sequence[int], limit: int) -> None:
-        self.ready = deque(ready)
-        self.limit = limit
-        self._open = 0
-        self._starting = 0
-        self._failure: BaseException | None = None
-
-    async def run(self, work: Callable[[int], Awaitable[None]]) -> None:
-        """Call *work* with all that is ready, and with what becomes ready, until nothing is left."""
-        async with anyio.create_task_group() as group:
-
-            async def lane() -> None:
-                self._starting -= 1
-                try:
-                    while self.ready:
-                        index = self.ready.popleft()
-                        fill()
-                        await work(index)
-                except Exception as error:  # noqa: BLE001 - kept, and raised below
-                    if self._failure is None:
-                        self._failure = error
-                        group.cancel_scope.cancel()
-                finally:
-                    self._open -= 1
-
-            def fill() -> None:
-                while self._open < self.limit and len(self.ready) > self._starting:
-                    self._open += 1
-                    self._starting += 1
-                    group.start_soon(lane)
-
-            self._open += 1
-            self._starting += 1
-            await lane()
-            # What became ready while this task was a lane is the other lanes' to finish; the group waits for them.
-        if self._failure is not None:
-            raise self._failure
-
-
-def _run_step(live: LiveRun, step: PlannedStep, inputs: Mapping[str, Any], results: Sequence[Any]) -> Awaitable[Any]:
-    arguments = {parameter: results[index] for parameter, index in step.from_steps}
+def _run_step(live: LiveRun, plan: Plan, index: int, inputs: Mapping[str, Any], results: list[Any]) -> Awaitable[Any]:
+    step = plan.steps[index]
+    if plan.may_skip and _is_skipped(live, step, inputs, results):
+        return _skip(live, plan, index, results)
+    arguments = {parameter: results[source] for parameter, source in step.from_steps}
     for parameter, name in step.from_inputs:
         arguments[parameter] = inputs[name]
+    if plan.may_skip:
+        arguments = {parameter: value for parameter, value in arguments.items() if value is not SKIPPED}
+    if step.streams_to:
+        fan_outs = [FanOut(live, plan.steps[other], _shared(plan.steps[other], inputs)) for other in step.streams_to]
+        return _stream(live, step, arguments, fan_outs, results)
     if step.each is None:
-        return _recorded(live, step.name, _call(live, step, step.name, arguments))
-    return _fan_out(live, step, arguments, inputs, results)
+        return recorded(live, step.name, call_step(live, step, step.name, arguments))
+    return _fan_out(FanOut(live, step, arguments), inputs, results)
 
 
-async def _fan_out(
-    live: LiveRun, step: PlannedStep, arguments: Mapping[str, Any], inputs: Mapping[str, Any], results: Sequence[Any]
-) -> list[Any]:
-    assert step.each is not None  # noqa: S101 - the caller looked
-    parameter, index, source = step.each
+def _is_skipped(live: LiveRun, step: PlannedStep, inputs: Mapping[str, Any], results: Sequence[Any]) -> bool:
+    sources = [source for parameter, source in step.from_steps if parameter not in step.optional]
+    if step.each is not None and step.each[2] is None:
+        sources.append(step.each[1])
+    if any(results[source] is SKIPPED for source in sources):
+        return True
+    if step.when is None:
+        return False
+    condition, from_steps, from_inputs = step.when
+    arguments = {parameter: results[source] for parameter, source in from_steps}
+    if any(value is SKIPPED for value in arguments.values()):
+        return True
+    arguments.update((name, inputs[name]) for name in from_inputs)
+    started = live.clock.monotonic() - live.started
+    try:
+        return not condition(**arguments)
+    except Exception as error:
+        ended = live.clock.monotonic() - live.started
+        live.steps.append((step.name, "failed", started, ended, f"when=: {type(error).__name__}: {error}", 1))
+        raise
+
+
+async def _skip(live: LiveRun, plan: Plan, index: int, results: list[Any]) -> Any:
+    now = live.clock.monotonic() - live.started
+    for skipped in (index, *plan.steps[index].streams_to):
+        live.steps.append((plan.steps[skipped].name, "skipped", now, now, None, 0))
+        results[skipped] = SKIPPED
+    return SKIPPED
+
+
+@attrs.define(eq=False)
+class FanOut:
+    """
+    A step called once per item.
+
+    Attributes:
+        arguments: What each call gets beside its item.
+        outputs: By number of the item.
+    """
+
+    live: LiveRun
+    step: PlannedStep
+    arguments: Mapping[str, Any]
+    outputs: dict[int, Any] = attrs.field(factory=dict)
+
+    async def call(self, number: int, item: Any) -> None:
+        """Call the step with one item."""
+        live, step = self.live, self.step
+        assert step.each is not None  # noqa: S101 - that is what makes it a fan-out
+        name = f"{step.name}[{number}]"
+        try:
+            self.outputs[number] = await recorded(live, name, call_step(live, step, name, {**self.arguments, step.each[0]: item}))
+        except Exception as error:
+            if step.on_error == "fail":
+                raise
+            if step.on_error == "collect":
+                self.outputs[number] = _failure_of(number, error)
+
+    def results(self) -> list[Any]:
+        """Return the results, in the order of the items."""
+        return [self.outputs[number] for number in sorted(self.outputs)]
+
+
+def _failure_of(number: int, error: Exception) -> StepFailure:
+    if isinstance(error, TOLD):
+        return StepFailure(number, error.code, error.message)
+    return StepFailure(number, "failed", "the step failed; the run's record has the reason")
+
+
+async def _fan_out(fan_out: FanOut, inputs: Mapping[str, Any], results: Sequence[Any]) -> list[Any]:
+    assert fan_out.step.each is not None  # noqa: S101 - the caller looked
+    _, index, source = fan_out.step.each
     items = list(results[index] if source is None else inputs[source])
-    outputs: list[Any] = [None] * len(items)
 
     async def one(number: int) -> None:
-        name = f"{step.name}[{number}]"
-        outputs[number] = await _recorded(live, name, _call(live, step, name, {**arguments, parameter: items[number]}))
+        await fan_out.call(number, items[number])
 
-    await Lanes(range(len(items)), step.limit).run(one)
-    return outputs
-
-
-def _call(live: LiveRun, step: PlannedStep, name: str, arguments: dict[str, Any]) -> Awaitable[Any]:
-    if step.plain:
-        called: Awaitable[Any] = step.function(**arguments)
-        return called
-    if step.run_parameter is not None:
-        run = Run(live, name)
-        arguments[step.run_parameter] = run if step.is_async else BlockingRun(run)
-    if not step.is_async:
-        return _in_thread(live, step, name, arguments)
-    called = step.function(**arguments)
-    return called if step.timeout is None else _in_time(live, name, step.timeout, called)
+    await Lanes(range(len(items)), fan_out.step.limit).run(one)
+    return fan_out.results()
 
 
-async def _in_thread(live: LiveRun, step: PlannedStep, name: str, arguments: dict[str, Any]) -> Any:
-    function = partial(step.function, **arguments)
-    if step.timeout is None:
-        return await _call_in_thread(function, live.limiter())
-    # The time that it waits for a thread is not the step's.
-    async with live.limiter():
-        return await _in_time(live, name, step.timeout, _call_in_thread(function, anyio.CapacityLimiter(1)))
+async def _stream(
+    live: LiveRun, step: PlannedStep, arguments: dict[str, Any], fan_outs: Sequence[FanOut], results: list[Any]
+) -> list[Any]:
+    """Carry out a step that yields, and beside it the fan-outs over what it yields."""
+    kept: list[Any] = []
+    async with AsyncExitStack() as stack:
+        jobs: list[Callable[[], Awaitable[None]]] = []
+        senders = []
+        for fan_out in fan_outs:
+            sender, receiver = anyio.create_memory_object_stream[tuple[int, Any]](0)
+            senders.append(await stack.enter_async_context(sender))
+            await stack.enter_async_context(receiver)
+            jobs += [partial(_take_items, fan_out, receiver.clone()) for _ in range(fan_out.step.limit)]
+
+        async def hand_on(number: int, item: Any) -> None:
+            for sender in senders:
+                await sender.send((number, item))
+
+        async def produce() -> None:
+            try:
+                kept.extend(await recorded(live, step.name, call_step(live, step, step.name, arguments, hand_on)))
+            finally:
+                for sender in senders:
+                    await sender.aclose()
+
+        jobs.append(produce)
+
+        async def carry_out_job(number: int) -> None:
+            await jobs[number]()
+
+        await Lanes(range(len(jobs)), len(jobs)).run(carry_out_job)
+    for index, fan_out in zip(step.streams_to, fan_outs, strict=True):
+        results[index] = fan_out.results()
+    return kept
 
 
-async def _call_in_thread(function: Callable[[], Any], limiter: anyio.CapacityLimiter) -> Any:
-    # Boxed, for Trio takes no coroutine from a thread.
-    (result,) = await anyio.to_thread.run_sync(lambda: (function(),), limiter=limiter)
-    # The thread could not be stopped: a run that was cancelled meanwhile ends here.
-    await anyio.lowlevel.checkpoint_if_cancelled()
-    # A decorator around an `async def` may itself be a `def`.
-    return await result if inspect.isawaitable(result) else result
+def _shared(step: PlannedStep, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {parameter: inputs[name] for parameter, name in step.from_inputs}
 
 
-async def _in_time(live: LiveRun, name: str, timeout: float, called: Awaitable[Any]) -> Any:
-    started = live.clock.monotonic()
-    result = None
-    with live.clock.timeout(timeout) as scope:
-        result = await called
-    # A thread, or a step that never awaits, comes back late without having noticed.
-    if scope.cancel_called or live.clock.monotonic() - started >= timeout:
-        raise DeadlineExceededError(f"step {name!r} took longer than {timeout:g} s", step=name, timeout=timeout)
-    return result
-
-
-async def _recorded(live: LiveRun, name: str, called: Awaitable[Any]) -> Any:
-    started = live.clock.monotonic() - live.started
-    status: StepStatus = "cancelled"
-    error: str | None = None
-    try:
-        result = await called
-        status = "succeeded"
-    except Exception as raised:
-        status, error = "failed", f"{type(raised).__name__}: {raised}"
-        raise
-    except SystemExit as raised:
-        status, error = "failed", f"SystemExit: {raised.code}"
-        raise RuntimeError(f"step {name!r} called sys.exit({raised.code!r})") from raised
-    except anyio.get_cancelled_exc_class() as raised:
-        if being_cancelled():
-            raise
-        # It awaited something of its own that was cancelled; taken for a cancellation, that would end in silence.
-        status, error = "failed", type(raised).__name__
-        raise RuntimeError(f"step {name!r} raised {type(raised).__name__}, though nobody cancelled it") from raised
-    finally:
-        live.steps.append((name, status, started, live.clock.monotonic() - live.started, error))
-    return result
+async def _take_items(fan_out: FanOut, receiver: MemoryObjectReceiveStream[tuple[int, Any]]) -> None:
+    async with receiver:
+        async for number, item in receiver:
+            await fan_out.call(number, item)

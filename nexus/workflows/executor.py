@@ -94,7 +94,7 @@ class Executor:
     async def _submit(self, record: RunRecord, work: Work, key: str | None) -> tuple[RunRecord, bool]:
         """Return the run's record, and whether it is a new run's."""
         call = work.call
-        self.runtime.require_open()
+        self.runtime.require_open(work)
         inputs_hash = "" if key is None else self._hash_of(call, work.inputs)
         kept = await self.runs.create(call.scope, record, key=key, inputs_hash=inputs_hash)
         if kept.id != record.id:

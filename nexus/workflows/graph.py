@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, get_args, get_origin
 
 import attrs
@@ -11,56 +10,15 @@ import attrs
 from nexus.exceptions import RegistrationError
 from nexus.models import MISSING
 from nexus.workflows.fits import fits, item_of, named
-from nexus.workflows.run import BlockingRun, Run
-from nexus.workflows.signatures import Parameter, parameters_of, returns_of
+from nexus.workflows.signatures import Parameter
 from nexus.workflows.steps import Input, StepDefinition
+from nexus.workflows.wiring import StepNode, wire
 
-__all__ = ["Graph", "StepNode", "analyse"]
+__all__ = ["Graph", "analyse"]
 
 LONG_NAME: Final = 8
 SHORT_NAME: Final = 3
 FARTHEST: Final = 2
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class StepNode:
-    """
-    A step, wired.
-
-    Attributes:
-        run_parameter: The parameter that gets the run, by its type.
-        from_steps: `(parameter, step's name)`; without the one of `each`.
-        from_inputs: `(parameter, workflow's input)`; without the one of `each`.
-        each: `(parameter, is a step, name)` of what is iterated.
-        result: The type of its result; of one item where it has `each`.
-    """
-
-    definition: StepDefinition
-    is_async: bool
-    run_parameter: str | None
-    parameters: Sequence[Parameter]
-    from_steps: Sequence[tuple[str, str]]
-    from_inputs: Sequence[tuple[str, str]]
-    each: tuple[str, bool, str] | None
-    result: Any
-
-    @property
-    def name(self) -> str:
-        """The step's name."""
-        return self.definition.name
-
-    @property
-    def needs(self) -> Sequence[str]:
-        """The steps that come before."""
-        names = [name for _, name in self.from_steps]
-        if self.each is not None and self.each[1]:
-            names.append(self.each[2])
-        return list(dict.fromkeys(names))
-
-    @property
-    def whole_result(self) -> Any:
-        """The type of what its followers get."""
-        return list[self.result] if self.each is not None else self.result  # type: ignore[name-defined]
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -84,19 +42,27 @@ class Graph:
     def view(self) -> dict[str, Any]:
         """Return the graph as channels show it."""
         return {
-            "steps": [{"name": s.name, "needs": list(s.needs), "each": s.each[2] if s.each else None} for s in self.steps],
+            "steps": [
+                {
+                    "name": step.name,
+                    "needs": list(step.needs),
+                    "each": step.each[2] if step.each else None,
+                    "conditional": step.definition.when is not None,
+                }
+                for step in self.steps
+            ],
             "output": self.output,
             "mermaid": self.mermaid(),
         }
 
     def mermaid(self) -> str:
-        """Return a Mermaid flowchart: inputs round, steps square, fan-outs stacked."""
+        """Return a Mermaid flowchart: inputs round, steps square, fan-outs stacked; dotted where nothing is taken."""
         lines = ["flowchart LR"]
         lines += [f"    in_{parameter.name}([{parameter.name}])" for parameter in self.inputs]
         lines += [f"    {s.name}[[{s.name} over {s.each[2]}]]" if s.each else f"    {s.name}[{s.name}]" for s in self.steps]
         for step in self.steps:
             lines += [f"    in_{source} --> {step.name}" for source in dict.fromkeys(name for _, name in _inputs_of(step))]
-            lines += [f"    {needed} --> {step.name}" for needed in step.needs]
+            lines += [f"    {needed} {'-->' if needed in step.takes else '-.->'} {step.name}" for needed in step.needs]
         lines.append(f"    {self.output} --> out((result))")
         return "\n".join(lines) + "\n"
 
@@ -118,67 +84,23 @@ def analyse(steps: Sequence[StepDefinition], *, output: str | None, place: str) 
             f"{place}: a workflow without steps; give it one with @{place.rpartition(':')[2].partition('@')[0]}.step"
         )
     names = {step.name for step in steps}
-    nodes = _in_order({step.name: _wire(step, names) for step in steps}, place)
+    nodes = _in_order({step.name: wire(step, names) for step in steps}, place)
+    nodes = _with_skips(nodes)
     by_name = {node.name: node for node in nodes}
     for node in nodes:
         _check_types(node, by_name)
     inputs = _inputs(nodes)
     _check_near_misses(nodes, names)
+    _check_conditions(nodes, names | {parameter.name for parameter in inputs})
     return Graph(steps=nodes, inputs=inputs, output=_output(nodes, output, place))
 
 
-def _wire(step: StepDefinition, names: set[str]) -> StepNode:
-    function, place = step.function, step.place
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise RegistrationError(f"{place}: a step can't be a generator; return a list")
-    everything = parameters_of(function, place=place, localns=step.namespace)
-    is_async = _is_async(function, everything)
-    run_parameter = _run_parameter(everything, is_async=is_async, place=place)
-    parameters = [parameter for parameter in everything if parameter.name != run_parameter]
-    by_name = {parameter.name for parameter in parameters}
-    each = None
-    for name, source in step.each.items():
-        if name not in by_name:
-            raise RegistrationError(f"{place}: each= names parameter {name!r}, which step {step.name!r} does not have")
-        if source not in names and source != name:
-            raise RegistrationError(
-                f"{place}: each={{{name!r}: {source!r}}} names a step that isn't there; steps: {', '.join(sorted(names))}; "
-                f"to iterate over an input, write each={name!r}"
-            )
-        each = (name, source in names, source)
-    rest = [parameter.name for parameter in parameters if each is None or parameter.name != each[0]]
-    return StepNode(
-        definition=step,
-        is_async=is_async,
-        run_parameter=run_parameter,
-        parameters=parameters,
-        from_steps=[(name, name) for name in rest if name in names],
-        from_inputs=[(name, name) for name in rest if name not in names],
-        each=each,
-        result=returns_of(function, place=place, localns=step.namespace),
-    )
-
-
-def _is_async(function: Callable[..., Any], parameters: Sequence[Parameter]) -> bool:
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004 - an instance with an async __call__
-        return True
-    # A `def` that functools.wraps an `async def` most likely hands on its coroutine; who takes `Run` counts on it.
-    return inspect.iscoroutinefunction(inspect.unwrap(function)) and any(parameter.hint is Run for parameter in parameters)
-
-
-def _run_parameter(parameters: Sequence[Parameter], *, is_async: bool, place: str) -> str | None:
-    found = [p for p in parameters if p.hint in (Run, BlockingRun)]
-    if len(found) > 1:
-        raise RegistrationError(f"{place}: two parameters get the run, {found[0].name!r} and {found[1].name!r}; one is enough")
-    for parameter in found:
-        if parameter.hint is Run and not is_async:
-            raise RegistrationError(
-                f"{place}: `{parameter.name}: Run` on a `def` step; take `BlockingRun`, or make the step `async def`"
-            )
-        if parameter.hint is BlockingRun and is_async:
-            raise RegistrationError(f"{place}: `{parameter.name}: BlockingRun` on an `async def` step; take `Run`")
-        return parameter.name
-    return None
+def _with_skips(nodes: Sequence[StepNode]) -> list[StepNode]:
+    skipped: set[str] = set()
+    for node in nodes:
+        if node.definition.when is not None or any(n in skipped and not node.can_do_without(n) for n in node.takes):
+            skipped.add(node.name)
+    return [attrs.evolve(node, may_skip=node.name in skipped) for node in nodes]
 
 
 def _in_order(nodes: Mapping[str, StepNode], place: str) -> list[StepNode]:
@@ -236,6 +158,16 @@ def _inputs(nodes: Sequence[StepNode]) -> list[Parameter]:
                 parameter = attrs.evolve(parameter, hint=list[parameter.hint], default=default)  # type: ignore[name-defined]
             found[name] = _merged(found[name], parameter, node) if name in found else parameter
     return list(found.values())
+
+
+def _check_conditions(nodes: Sequence[StepNode], known: set[str]) -> None:
+    for node in nodes:
+        for name in node.when[1]:
+            if name not in known:
+                raise RegistrationError(
+                    f"{node.definition.place}: when= takes {name!r}, which is neither a step nor an input; "
+                    f"there are: {', '.join(sorted(known))}"
+                )
 
 
 def _merged(first: Parameter, second: Parameter, node: StepNode) -> Parameter:

@@ -11,8 +11,9 @@ import attrs
 
 from nexus.abc import Clock, Interaction, TimeoutScope
 from nexus.exceptions import UnavailableError
-from nexus.models import Answers, Call, Event, Question, RunRecord, StepStatus
+from nexus.models import Answers, Call, Event, Question, RunRecord, StepRow
 from nexus.workflows.codecs import Codecs
+from nexus.workflows.slots import Slots
 
 
 class Silent(Interaction):
@@ -33,8 +34,6 @@ class Detached(Silent):
 
     answers = Answers.LATER
 
-
-StepRow = tuple[str, StepStatus, float, float, str | None]
 
 SILENT = Silent()
 DETACHED = Detached()
@@ -59,8 +58,13 @@ class LiveRun:
         stored: Whether the store has the record.
         carried: By the runtime, so that it may outlive the call that started it.
         park: Makes the run wait for an answer that comes by a later call, and returns it.
+        slots: The places that it takes while it goes on.
+        holds_slots: Whether it has them now.
+        parent: The run that waits for it.
         single: The name of the only step, where that is all there is to the plan; its times are the run's.
-        steps: `(name, status, started, ended, error)` of each step that ended.
+        steps: The rows of the steps that ended.
+        attempts: By step, how often it was tried, where that is more than once.
+        max_chunks: How many values a workflow may yield.
         cancelled: Somebody cancelled it.
         dropped: The application stops.
         overdue: Its caller's deadline has passed.
@@ -77,9 +81,14 @@ class LiveRun:
     stored: bool = False
     carried: bool = False
     scope: TimeoutScope | None = None
+    slots: tuple[Slots, ...] = ()
+    holds_slots: bool = False
+    parent: LiveRun | None = None
     limiter: Callable[[], anyio.CapacityLimiter]
     single: str | None = None
     steps: list[StepRow] = attrs.field(factory=list)
+    attempts: dict[str, int] = attrs.field(factory=dict)
+    max_chunks: int = 10_000
     questions: dict[str, OpenQuestion] = attrs.field(factory=dict)
     asked: dict[str, int] = attrs.field(factory=dict)
     cancelled: bool = False
@@ -126,6 +135,29 @@ class LiveRun:
         """Return `step.1`, `step.2` … for questions that were given no name."""
         self.asked[step] = self.asked.get(step, 0) + 1
         return f"{step}.{self.asked[step]}"
+
+    async def take_slots(self, *, again: bool = False) -> None:
+        """
+        Wait for its turn.
+
+        Raises:
+            ResourceExhaustedError: Too many wait already.
+        """
+        for number, slots in enumerate(self.slots):
+            try:
+                await slots.take(again=again)
+            except BaseException:
+                for taken in self.slots[:number]:
+                    taken.give_back()
+                raise
+        self.holds_slots = True
+
+    def give_slots_back(self) -> None:
+        """Let others have their turn."""
+        if self.holds_slots:
+            self.holds_slots = False
+            for slots in self.slots:
+                slots.give_back()
 
     def cancel(self) -> None:
         """Cancel its steps; who calls this has noted why."""

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar
 from operator import attrgetter
 from typing import Any, Final, cast
+from weakref import WeakKeyDictionary
 
 import anyio
 import attrs
@@ -20,13 +21,16 @@ from nexus.exceptions import (
     DeadlineExceededError,
     NexusError,
     Problem,
+    ResourceExhaustedError,
     UnavailableError,
 )
-from nexus.models import Answers, Call, Question, RunError, RunRecord, RunStatus, Scope, StepStatus
+from nexus.models import Answers, Call, Question, RunError, RunRecord, RunStatus, Scope, StepRow, StepStatus
+from nexus.workflows.calling import being_cancelled
 from nexus.workflows.codecs import Codecs
-from nexus.workflows.execution import being_cancelled, carry_out
-from nexus.workflows.live import DETACHED, LiveRun, OpenQuestion, StepRow
+from nexus.workflows.execution import TOLD, carry_out
+from nexus.workflows.live import DETACHED, LiveRun, OpenQuestion
 from nexus.workflows.plan import Plan
+from nexus.workflows.slots import Slots
 
 __all__ = ["LocalRuntime", "Work", "current_run"]
 
@@ -35,12 +39,6 @@ CLEAN_UP_S: Final = 5.0
 ATTEMPTS: Final = 20
 STOPPED: Final = "the application stopped before the run ended"
 NOT_STARTED: Final = "the application is not started: use it inside `async with app:`, entered and left in one task"
-
-TOLD: Final = (Problem, CancelledError, DeadlineExceededError, UnavailableError)
-"""
-What a run may end with as it is. Another error of ours was met by the workflow in a call of its own: that is its failure, and the
-text not for its caller.
-"""
 
 LOST: Final = RunError(code="unavailable", message="the run's record could not be stored; the log has the reason")
 
@@ -73,8 +71,11 @@ class LocalRuntime(Runtime):
     while the application is started.
 
     Args:
-        grace: Seconds that runs are given to end when the application stops.
         report: Told of each run that raised.
+        grace: Seconds that runs are given to end when the application stops.
+        concurrency: How many runs go on at once.
+        queue_size: How many may wait for their turn, in all and of each workflow that has a limit of its own.
+        max_chunks: How many values a workflow may yield.
     """
 
     runs: RunStore
@@ -82,6 +83,11 @@ class LocalRuntime(Runtime):
     codecs: Codecs
     report: Callable[[RunRecord, BaseException], None]
     grace: float = 10.0
+    concurrency: int = 1000
+    queue_size: int = 10_000
+    max_chunks: int = 10_000
+    _slots: tuple[Slots, ...] = attrs.field(init=False)
+    _slots_of: WeakKeyDictionary[Plan, tuple[Slots, ...]] = attrs.field(factory=WeakKeyDictionary, init=False)
     _live: dict[str, LiveRun] = attrs.field(factory=dict, init=False)
     _group: TaskGroup | None = attrs.field(default=None, init=False)
     _stopping: bool = attrs.field(default=False, init=False)
@@ -97,9 +103,14 @@ class LocalRuntime(Runtime):
         self._scope = type(anyio.CancelScope())
         exit_stack.push_async_callback(self._drain)
 
-    def require_open(self) -> None:
+    def __attrs_post_init__(self) -> None:
+        self._slots = (Slots("this application", self.concurrency, self.queue_size),)
+
+    def require_open(self, work: Work) -> None:
         """See `Runtime.require_open`."""
         self._require_open(started=True)
+        for slots in self._slots_for(work, None):
+            slots.require_room()
 
     async def submit(self, run: RunRecord, work: Work) -> None:
         """See `Runtime.submit`."""
@@ -110,7 +121,7 @@ class LocalRuntime(Runtime):
         if work.plan.takes_run and interaction.answers is Answers.LATER:
             return await self._execute_carried(run, work, interaction)
         self._require_open(started=False)
-        return await self._run(self._begin(run, work, interaction), work, work.seconds)
+        return await self._run(self._begin(run, work, interaction), work, _sooner(work.seconds, work.plan.timeout))
 
     async def settled(self, run_id: str) -> RunRecord:
         """See `Runtime.settled`."""
@@ -144,19 +155,37 @@ class LocalRuntime(Runtime):
             raise UnavailableError(NOT_STARTED)
 
     def _begin(self, run: RunRecord, work: Work, interaction: Interaction) -> LiveRun:
-        clock = self.clock
+        clock, call = self.clock, work.call
+        parent = None if call.parent is None or call.request.detach else current_run.get()
         live = self._live[run.id] = LiveRun(
             record=run,
-            call=work.call,
+            call=call,
             interaction=interaction,
             clock=clock,
             codecs=self.codecs,
             park=self._park,
             limiter=self._limiter,
             started=clock.monotonic(),
+            slots=self._slots if parent is None and work.plan.concurrency is None else self._slots_for(work, parent),
+            parent=parent,
+            max_chunks=self.max_chunks,
             single=None if work.plan.single is None else work.plan.single.name,
         )
         return live
+
+    def _slots_for(self, work: Work, parent: LiveRun | None) -> tuple[Slots, ...]:
+        """Return the places that a run takes. One for which another waits needs no more of those that the other has."""
+        plan = work.plan
+        own = self._slots_of.get(plan, ())
+        if plan.concurrency is not None and not own:
+            own = self._slots_of[plan] = (Slots(f"workflow {plan.signature.name!r}", plan.concurrency, self.queue_size),)
+        if parent is None:
+            return own + self._slots
+        while parent is not None:
+            if own and own[0] in parent.slots:
+                return ()
+            parent = parent.parent
+        return own
 
     def _carry(self, run: RunRecord, work: Work, interaction: Interaction) -> LiveRun:
         self._require_open(started=True)
@@ -168,9 +197,7 @@ class LocalRuntime(Runtime):
 
     async def _carried(self, live: LiveRun, work: Work) -> None:
         try:
-            if live.record.status == "pending":
-                await self._change(live, lambda record: record.changed(status="running"))
-            await self._run(live, work, None)
+            await self._run(live, work, work.plan.timeout)
         except Exception as error:  # noqa: BLE001 - ends this run, never the group that carries the others
             if self._live.pop(live.record.id, None) is not None:
                 live.record = live.record.changed(status="failed", error=attrs.evolve(LOST, exception=error))
@@ -204,6 +231,7 @@ class LocalRuntime(Runtime):
                 if live.told_why:
                     scope.cancel()
                 try:
+                    await self._take_slots(live)
                     output = await carry_out(live, work.plan, work.inputs)
                 except Exception as raised:  # noqa: BLE001 - ends the run; its record says so
                     error = raised
@@ -217,16 +245,32 @@ class LocalRuntime(Runtime):
                     error = RuntimeError(f"a step raised {type(raised).__name__}, though nobody cancelled it")
         except BaseException:
             # The task that carries it is cancelled: its record still has to say so.
-            error = _why(live, seconds) if live.told_why else _gone(live)
+            error = _why(live, seconds, work.plan.timeout) if live.told_why else _gone(live)
             with anyio.move_on_after(CLEAN_UP_S, shield=True):
                 await self._end(live, None, error)
             raise
         finally:
             current_run.reset(token)
+            live.give_slots_back()
         if scope.cancel_called:
             # Also where a step took no notice, and came back with something too late.
-            output, error = None, _why(live, seconds)
+            output, error = None, _why(live, seconds, work.plan.timeout)
         return await self._end(live, output, error)
+
+    async def _take_slots(self, live: LiveRun) -> None:
+        slots = live.slots
+        if len(slots) == 1 and slots[0].try_take():
+            live.holds_slots = True
+        else:
+            try:
+                await live.take_slots()
+            except ResourceExhaustedError as error:
+                raise Problem(error.code, error.message) from None
+        if live.record.status == "pending":
+            try:
+                await self._change(live, lambda record: record.changed(status="running"))
+            except Exception as error:
+                raise UnavailableError(LOST.message) from error
 
     async def _end(self, live: LiveRun, output: Any, error: BaseException | None) -> RunRecord:
         record = live.record
@@ -275,8 +319,11 @@ class LocalRuntime(Runtime):
         )
         live.has_waited = True
         self._notify(live)
+        live.give_slots_back()
         try:
             await waiting.answered.wait()
+            if not live.questions and not live.holds_slots:
+                await live.take_slots(again=True)
         except BaseException:
             # Nobody waits for it any more. What the store says to that must not take the place of the reason.
             if live.questions.pop(name, None) is not None:
@@ -338,18 +385,25 @@ class LocalRuntime(Runtime):
         return limiter
 
 
+def _sooner(seconds: float | None, timeout: float | None) -> float | None:
+    if seconds is None or timeout is None:
+        return timeout if seconds is None else seconds
+    return min(seconds, timeout)
+
+
 def _without(record: RunRecord, name: str) -> RunRecord:
     questions = {other: question for other, question in record.questions.items() if other != name}
     return record.changed(questions=questions, status="waiting" if questions else "running")
 
 
-def _why(live: LiveRun, seconds: float | None) -> NexusError:
+def _why(live: LiveRun, seconds: float | None, timeout: float | None) -> NexusError:
     """Say why the run's scope was cancelled."""
     if live.cancelled:
         return CancelledError("the run was cancelled")
     if live.dropped:
         return UnavailableError(STOPPED)
-    return DeadlineExceededError("the run took longer than its caller waits" + ("" if seconds is None else f" ({seconds:g} s)"))
+    whose = "its workflow allows" if seconds is not None and seconds == timeout else "its caller waits"
+    return DeadlineExceededError(f"the run took longer than {whose}" + ("" if seconds is None else f" ({seconds:g} s)"))
 
 
 def _gone(live: LiveRun) -> NexusError:
@@ -362,7 +416,7 @@ def _only_step(live: LiveRun, status: RunStatus, duration: float, failure: RunEr
     step = live.single
     if step is None:
         return []
-    return [(step, cast("StepStatus", status), 0.0, duration, None if failure is None else failure.message)]
+    return [(step, cast("StepStatus", status), 0.0, duration, None if failure is None else failure.message, 1)]
 
 
 def _failure(error: BaseException) -> RunError:

@@ -9,9 +9,12 @@ import attrs
 
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.definition import Workflow
-from nexus.workflows.graph import Graph, StepNode
+from nexus.workflows.graph import Graph
+from nexus.workflows.retries import Retry
 from nexus.workflows.run import BlockingRun, Run
 from nexus.workflows.signatures import Signature
+from nexus.workflows.steps import OnError, RunIn
+from nexus.workflows.wiring import StepNode
 
 __all__ = ["Plan", "PlannedStep", "compile_plan"]
 
@@ -26,9 +29,15 @@ class PlannedStep:
         from_steps: `(parameter, index of the step)`.
         from_inputs: `(parameter, input)`.
         each: `(parameter, index of the step, None)` or `(parameter, -1, input)`.
+        when: `(function, ((parameter, index of the step), …), (input, …))`.
+        optional: Parameters that take their default where the step they are named after was skipped.
         followers: Indexes of the steps that wait for this one.
         waits_for: How many steps this one waits for.
-        plain: `async def`, without timeout, and its run is not asked for.
+        streams_to: Indexes of the fan-outs that take its items as it yields them.
+        is_streamed: It is such a fan-out: the step that yields carries it out.
+        keeps: What it yields is wanted as a list too.
+        is_output: Its result is the workflow's.
+        plain: `async def` that does not yield, tried once, without timeout, and its run is not asked for.
     """
 
     name: str
@@ -40,7 +49,17 @@ class PlannedStep:
     from_inputs: tuple[tuple[str, str], ...]
     each: tuple[str, int, str | None] | None
     limit: int
+    on_error: OnError
+    when: tuple[Callable[..., bool], tuple[tuple[str, int], ...], tuple[str, ...]] | None
+    optional: frozenset[str]
+    retry: Retry | None
     timeout: float | None
+    run_in: RunIn | None
+    yields: bool
+    streams_to: tuple[int, ...]
+    is_streamed: bool
+    keeps: bool
+    is_output: bool
     followers: tuple[int, ...]
     waits_for: int
     plain: bool
@@ -54,7 +73,10 @@ class Plan:
     Attributes:
         in_line: Each step has at most one before and one after it, so that they run one after another with no task.
         takes_run: A step may ask.
-        single: The only step, where that is all there is to it: `async def`, no fan-out, no timeout.
+        may_skip: A step has a `when`.
+        timeout: Seconds for a whole run.
+        concurrency: At most this many runs at once.
+        single: The only step, where that is all there is to it: `async def`, no fan-out, no option.
     """
 
     graph: Graph
@@ -63,6 +85,9 @@ class Plan:
     output: int
     in_line: bool
     takes_run: bool
+    may_skip: bool
+    timeout: float | None
+    concurrency: int | None
     single: PlannedStep | None
 
 
@@ -80,24 +105,53 @@ def compile_plan(workflow: Workflow, codecs: Codecs) -> Plan:
     for step in graph.steps:
         for needed in step.needs:
             followers[needed].append(index[step.name])
-    steps = tuple(_planned(step, index, followers) for step in graph.steps)
+    steps = tuple(_planned(step, graph, index, followers) for step in graph.steps)
     first = steps[0]
+    alone = (
+        len(steps) == 1
+        and first.is_async
+        and not first.yields
+        and first.each is None
+        and first.timeout is None
+        and first.retry is None
+    )
     return Plan(
         graph=graph,
         signature=signature,
         steps=steps,
         output=index[graph.output],
-        in_line=sum(not s.waits_for for s in steps) == 1 and all(s.waits_for <= 1 and len(s.followers) <= 1 for s in steps),
+        in_line=sum(not s.waits_for for s in steps) == 1
+        and all(s.waits_for <= 1 and len(s.followers) <= 1 and not s.streams_to for s in steps),
         takes_run=any(step.run_type is not None for step in steps),
-        single=first if len(steps) == 1 and first.is_async and first.each is None and first.timeout is None else None,
+        may_skip=any(step.when is not None for step in steps),
+        timeout=workflow.options.timeout,
+        concurrency=workflow.options.concurrency,
+        single=first if alone and first.when is None else None,
     )
 
 
-def _planned(step: StepNode, index: Mapping[str, int], followers: Mapping[str, list[int]]) -> PlannedStep:
+def _streams(graph: Graph, source: StepNode) -> list[StepNode]:
+    """Return the fan-outs over what a step yields that wait for nothing else."""
+    if not source.yields or source.definition.retry is not None:
+        return []
+    return [
+        step
+        for step in graph.steps
+        if step.each is not None and step.each[1] and list(step.needs) == [source.name] and step.definition.when is None
+    ]
+
+
+def _planned(step: StepNode, graph: Graph, index: Mapping[str, int], followers: Mapping[str, list[int]]) -> PlannedStep:
+    definition, is_output = step.definition, step.name == graph.output
+    streams = _streams(graph, step)
+    source = graph.step(step.each[2]) if step.each is not None and step.each[1] else None
+    when = None
+    if definition.when is not None:
+        when = (definition.when, tuple((name, index[name]) for name in step.when[0]), tuple(step.when[1]))
     each = None
     if step.each is not None:
-        parameter, is_step, source = step.each
-        each = (parameter, index[source], None) if is_step else (parameter, -1, source)
+        parameter, is_step, iterated = step.each
+        each = (parameter, index[iterated], None) if is_step else (parameter, -1, iterated)
     run_type: type[Run | BlockingRun] | None = None
     if step.run_parameter is not None:
         run_type = Run if step.is_async else BlockingRun
@@ -110,9 +164,23 @@ def _planned(step: StepNode, index: Mapping[str, int], followers: Mapping[str, l
         from_steps=tuple((parameter, index[source]) for parameter, source in step.from_steps),
         from_inputs=tuple(step.from_inputs),
         each=each,
-        limit=step.definition.limit,
-        timeout=step.definition.timeout,
+        limit=definition.limit,
+        on_error=definition.on_error,
+        when=when,
+        optional=frozenset(name for name, _ in step.from_steps if step.can_do_without(name)),
+        retry=definition.retry,
+        timeout=definition.timeout,
+        run_in=definition.run_in,
+        yields=step.yields,
+        streams_to=tuple(index[other.name] for other in streams),
+        is_streamed=source is not None and step in _streams(graph, source),
+        keeps=step.yields and (is_output or any(step.name in other.takes and other not in streams for other in graph.steps)),
+        is_output=is_output,
         followers=tuple(followers[step.name]),
         waits_for=len(step.needs),
-        plain=step.is_async and step.run_parameter is None and step.definition.timeout is None,
+        plain=step.is_async
+        and not step.yields
+        and step.run_parameter is None
+        and definition.timeout is None
+        and definition.retry is None,
     )

@@ -109,6 +109,12 @@ class Run:
         """
         await self._tell("run.progress", {"done": done, "total": total, "message": message, "step": self._step})
 
+    async def chunk(self, value: Any) -> None:
+        """Hand the caller a piece of the result, as an event; JSON has to have a word for it."""
+        live = self._live
+        shown = live.codecs.to_builtins(value) if live.interaction is not SILENT else None
+        await self._tell("run.chunk", {"value": shown, "step": self._step})
+
     @overload
     async def ask(self, text: str, answer: type[T], /, *, name: str | None = None) -> T: ...
     @overload
@@ -258,6 +264,10 @@ class BlockingRun:
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """See `Run.progress`."""
         _from_thread(self._run.progress, done, total, message)
+
+    def chunk(self, value: Any) -> None:
+        """See `Run.chunk`."""
+        _from_thread(self._run.chunk, value)
 
     @overload
     def ask(self, text: str, answer: type[T], /, *, name: str | None = None) -> T: ...

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal, TypedDict, get_args
 
 import attrs
 
 from nexus.exceptions import RegistrationError
+from nexus.workflows.retries import Retry
+
+OnError = Literal["fail", "skip", "collect"]
+RunIn = Literal["thread", "inline", "process"]
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 DEFAULT_LIMIT: Final = 16
@@ -34,6 +38,36 @@ def place_of(function: Callable[..., Any]) -> str:
     return f"{module}:{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
+@attrs.frozen
+class StepFailure:
+    """
+    What stands in the result of a fan-out with `on_error="collect"` for an item whose step failed.
+
+    Attributes:
+        index: The number of the item, from 0 on.
+        code: As of an error; `failed` where the step raised.
+        message: What a `Problem` says; what another exception says stays in the run's record.
+    """
+
+    index: int
+    code: str
+    message: str
+
+
+class StepOptions(TypedDict, total=False):
+    """What `Workflow.step` takes."""
+
+    name: str | None
+    each: str | Mapping[str, str] | None
+    limit: int | None
+    on_error: OnError | None
+    after: str | Sequence[str]
+    when: Callable[..., bool] | None
+    retry: Retry | None
+    timeout: float | timedelta | None
+    run_in: RunIn | None
+
+
 @attrs.frozen(kw_only=True)
 class StepDefinition:
     """
@@ -42,7 +76,11 @@ class StepDefinition:
     Attributes:
         each: Which parameter gets one item at a time, and what is iterated: a step's result, or (its own name) an input.
         limit: At most this many items at once.
-        timeout: Seconds for one item.
+        on_error: What a failing item does to the others.
+        after: Steps that come before, though nothing of theirs is taken.
+        when: Whether it is run at all; called with results and inputs by name.
+        timeout: Seconds for one attempt at one item.
+        run_in: Where a `def` step runs.
         namespace: Local names where the function was written, in which its hints are looked up too.
     """
 
@@ -50,7 +88,12 @@ class StepDefinition:
     function: Callable[..., Any]
     each: Mapping[str, str] = attrs.field(factory=dict)
     limit: int = DEFAULT_LIMIT
+    on_error: OnError = "fail"
+    after: tuple[str, ...] = ()
+    when: Callable[..., bool] | None = None
+    retry: Retry | None = None
     timeout: float | None = None
+    run_in: RunIn | None = None
     namespace: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
 
     @property
@@ -62,11 +105,16 @@ class StepDefinition:
 def make_step(
     function: Callable[..., Any],
     *,
-    name: str | None,
-    each: str | Mapping[str, str] | None,
-    limit: int | None,
-    timeout: float | timedelta | None,
     namespace: Mapping[str, Any],
+    name: str | None = None,
+    each: str | Mapping[str, str] | None = None,
+    limit: int | None = None,
+    on_error: OnError | None = None,
+    after: str | Sequence[str] = (),
+    when: Callable[..., bool] | None = None,
+    retry: Retry | None = None,
+    timeout: float | timedelta | None = None,
+    run_in: RunIn | None = None,
 ) -> StepDefinition:
     """Check a step's options, each by itself, and put them in their one form."""
     place = place_of(function)
@@ -81,11 +129,25 @@ def make_step(
     if limit is not None and (not sources or limit < 1):
         way_out = "give each= too" if not sources else "use 1 or more"
         raise RegistrationError(f"{place}: limit={limit!r} says how many items of each= run at once; {way_out}")
+    if on_error is not None and not sources:
+        raise RegistrationError(f"{place}: on_error={on_error!r} says what a failing item of each= does; give each= too")
+    for option, value, choices in (("on_error", on_error, get_args(OnError)), ("run_in", run_in, get_args(RunIn))):
+        if value is not None and value not in choices:
+            raise RegistrationError(f"{place}: {option}={value!r}: use one of {', '.join(map(repr, choices))}")
+    if retry is not None and not isinstance(retry, Retry):
+        raise RegistrationError(f"{place}: retry={retry!r}: give nexus.Retry(attempts=…)")
+    if when is not None and not callable(when):
+        raise RegistrationError(f"{place}: when={when!r}: give a function of results and inputs, like `when=lambda rows: rows`")
     return StepDefinition(
         name=step_name,
         function=function,
         each=sources,
         limit=limit or DEFAULT_LIMIT,
+        on_error=on_error or "fail",
+        after=(after,) if isinstance(after, str) else tuple(after),
+        when=when,
+        retry=retry,
         timeout=seconds_of(timeout, place=place),
+        run_in=run_in,
         namespace=namespace,
     )

@@ -1,0 +1,50 @@
+"""Steps in processes of their own, which can be stopped."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio
+import anyio.to_process
+
+__all__ = ["call_in_process", "is_importable"]
+
+
+def is_importable(function: Callable[..., Any]) -> bool:
+    """Whether another process would find this very function under its name."""
+    found: Any = sys.modules.get(getattr(function, "__module__", None) or "")
+    for name in getattr(function, "__qualname__", "<locals>").split("."):
+        found = getattr(found, name, None)
+    # While its module is being loaded it is not there yet; one at the top of its module will be.
+    return found is function or (found is None and "." not in getattr(function, "__qualname__", "."))
+
+
+async def call_in_process(function: Callable[..., Any], arguments: Mapping[str, Any], *, step: str) -> Any:
+    """
+    Call the function in a worker process, which is killed when the caller is cancelled.
+
+    Raises:
+        TypeError: The arguments or the result can't be pickled.
+        RuntimeError: The process has died.
+    """
+    try:
+        work = pickle.dumps((function, dict(arguments)))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise TypeError(f"step {step!r} runs in a process, so its function and arguments must be picklable: {error}") from error
+    try:
+        result = await anyio.to_process.run_sync(_carry_out, work, step, cancellable=True)
+    except anyio.BrokenWorkerProcess as error:
+        raise RuntimeError(f"the process of step {step!r} has died: it was killed, or has crashed") from error
+    return pickle.loads(result)  # noqa: S301 - written by a process of ours
+
+
+def _carry_out(work: bytes, step: str) -> bytes:
+    function, arguments = pickle.loads(work)  # noqa: S301 - written by the process that started this one
+    result = function(**arguments)
+    try:
+        return pickle.dumps(result)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise TypeError(f"step {step!r} runs in a process, so its result must be picklable: {error}") from error
