@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def create_nexus(
     /,
     *,
     guards: Sequence[Guard] = (),
-    channels: Sequence[Callable[[Gateway, NexusConfig], Channel]] = (),
+    channels: Sequence[Callable[[Gateway, NexusConfig], Channel]] | Mapping[str, Any] = (),
     runtime: Runtime | None = None,
     run_store: RunStore | None = None,
     session_store: SessionStore | None = None,
@@ -47,18 +47,21 @@ def create_nexus(
         config: All settings; then nothing is read from files or the environment. Without it, `NexusConfig.from_env()` is read
             first, and *settings* win over it.
         guards: Checks before the work, in this order.
-        channels: Channels of one's own: classes, or what else makes one of `(gateway, config)`.
+        channels: Channels of one's own: classes, or what else makes one of `(gateway, config)`. Or, as a mapping, the settings of
+            those that come with Nexus: `{"api": {"port": 9000}}`.
         runtime: What carries runs, instead of this process.
         run_store: Keeps the records of runs, instead of memory.
         session_store: Keeps sessions, instead of memory.
         clock: Time and every wait, instead of the system's.
-        settings: Keys of `NexusConfig`: `title="Airport desk"`, `channels={"api": {"port": 9000}}`. A relative path is relative
-            to the folder of the file that calls this.
+        settings: Keys of `NexusConfig`: `title="Airport desk"`. A relative path is relative to the folder of the file that calls
+            this.
 
     Raises:
         ConfigurationError: A setting is unknown, or its value can't be used; the text names the key, where it came from, and
             what is allowed.
     """
+    if isinstance(channels, Mapping):
+        settings["channels"], channels = channels, ()
     if config is not None and settings:
         raise ConfigurationError(f"give settings in NexusConfig or by name, not both: {', '.join(settings)}")
     if config is None:

@@ -34,7 +34,7 @@ INPROCESS = Caller(channel="inprocess", principal=APPLICATION)
 NESTED = Caller(channel="inprocess")
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, repr=False)
 class Nexus:
     """
     An application: workflows, and everything behind them. Made by `create_nexus`.
@@ -53,6 +53,10 @@ class Nexus:
     _channels: dict[str, Channel] = attrs.field(factory=dict, init=False)
     _stack: AsyncExitStack | None = attrs.field(default=None, init=False)
     _task: int | None = attrs.field(default=None, init=False)
+
+    def __repr__(self) -> str:
+        workflows = sum(operation.kind == "workflow" for operation in self.catalogue.operations())
+        return f"<Nexus {self.title!r}, {workflows} workflows, {'started' if self.started else 'not started'}>"
 
     @property
     def title(self) -> str:

@@ -96,6 +96,12 @@ class Catalogue:
                     f"{operation.place}: there is an operation {operation.reference} already, from {other.operation.place}; "
                     "give name=… or version=…"
                 )
+            versions = self._versions.get(operation.name)
+            namesake = operation if versions is None else self._entries[_reference(operation.name, versions[0])].operation
+            if namesake.kind != operation.kind:
+                raise RegistrationError(
+                    f"{operation.place}: {operation.name!r} is the name of an operation that is built in; give another name=…"
+                )
         for entry in entries:
             self._put(entry)
 

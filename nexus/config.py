@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
@@ -130,6 +130,13 @@ def _quantity(value: Any, units: Mapping[str, float]) -> float | None:
     return float(match[1]) * units[match[2].lower()]
 
 
+def _names(value: str | Sequence[str]) -> tuple[str, ...]:
+    names = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+    if not all(isinstance(name, str) and name.strip() for name in names):
+        raise ValueError(f"expected names, as a list or with commas between, got {value!r}")
+    return tuple(names)
+
+
 @attrs.frozen(kw_only=True, field_transformer=_naming)
 class ApiConfig:
     """
@@ -139,11 +146,14 @@ class ApiConfig:
         enabled: Whether it is served where its adapter is installed.
         host: The address to listen on.
         port: The TCP port to listen on; 0 is any free one.
+        allowed_hosts: The names by which callers may reach `nexus serve` and MCP at a loopback address, beside those of loopback
+            and `host`: for a reverse proxy that hands on the public name.
     """
 
     enabled: bool = attrs.field(default=True, converter=_flag)
     host: str = attrs.field(default="127.0.0.1", converter=_text)
     port: int = attrs.field(default=8000, converter=_port)
+    allowed_hosts: tuple[str, ...] = attrs.field(default=(), converter=_names)
 
 
 @attrs.frozen(kw_only=True, field_transformer=_naming)

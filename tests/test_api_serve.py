@@ -26,9 +26,10 @@ from nexus.abc import Channel
 from nexus.config import NexusConfig
 from nexus.exceptions import ConfigurationError, UnavailableError
 from nexus_starlette import serve
+from nexus_starlette.serving import listen
 
 DESK = """
-    import anyio, sys
+    import anyio, sys, time
     from nexus import NexusConfig, create_nexus
     from nexus_starlette import serve
 
@@ -42,6 +43,12 @@ DESK = """
         finally:
             print("awake", file=sys.stderr, flush=True)
         return "rested"
+
+    @app.workflow
+    def think(seconds: float) -> str:
+        print("napping", file=sys.stderr, flush=True)
+        time.sleep(seconds)
+        return "thought"
 
     sys.exit(serve(app, port=0))
 """
@@ -94,14 +101,14 @@ def started(tmp_path: Path, grace: float) -> Iterator[Process]:
 
 
 @contextmanager
-def napping(server: Process, seconds: float) -> Iterator[dict[str, Any]]:
+def napping(server: Process, seconds: float, workflow: str = "nap") -> Iterator[dict[str, Any]]:
     """Have a request in flight, whose outcome is known afterwards."""
     outcome: dict[str, Any] = {}
 
     def call() -> None:
         try:
             outcome["response"] = httpx.post(
-                f"{server.url}/api/workflows/nap/execute", json={"inputs": {"seconds": seconds}}, timeout=20
+                f"{server.url}/api/workflows/{workflow}/execute", json={"inputs": {"seconds": seconds}}, timeout=20
             )
         except httpx.HTTPError as error:
             outcome["error"] = error
@@ -145,6 +152,31 @@ def test_what_is_not_done_when_the_grace_period_is_over_is_cancelled_and_its_cal
             server.wait_for("awake")
         assert server.ended() == 0
     assert (outcome["response"].status_code, outcome["response"].json()["error"]["code"]) == (503, "unavailable")
+
+
+@pytest.mark.slow
+def test_a_thread_that_does_not_end_in_time_holds_up_the_stop_and_its_caller_is_told(tmp_path: Path) -> None:
+    with started(tmp_path, grace=0.2) as server:
+        with napping(server, 3, "think") as outcome:
+            server.signal(signal.SIGTERM)
+        assert server.ended() == 0
+        assert not [line for line in (*server.seen, *server.lines.queue) if "Traceback" in line]
+    assert (outcome["response"].status_code, outcome["response"].json()["error"]["code"]) == (503, "unavailable")
+
+
+def test_the_second_part_of_a_reply_does_not_wait_for_an_acknowledgement_of_the_first() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("host", "status"), [("localhost:1", 200), ("[::1]", 200), ("evil.example", 403)])
+def test_a_name_that_is_not_this_machines_is_refused_on_loopback(tmp_path: Path, host: str, status: int) -> None:
+    with started(tmp_path, grace=1) as server:
+        response = httpx.get(f"{server.url}/api/workflows", headers={"host": host})
+    assert response.status_code == status
 
 
 @pytest.mark.slow

@@ -343,6 +343,43 @@ class TestTarget:
         assert "nexus_click" not in err
         assert "importlib" not in err
 
+    @pytest.mark.parametrize(
+        ("source", "told"),
+        [
+            ("import nexus\nnexus.create_nexus(titel='x')\n", "did you mean title?"),
+            ("import nexus\n@nexus.workflow(timeout=-1)\nasync def f(): ...\n", "helper_bad:f: timeout=-1 is not a positive"),
+        ],
+    )
+    def test_that_nexus_refuses_is_told_in_a_line(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], source: str, told: str
+    ) -> None:
+        write(folder, "helper_bad.py", source)
+        assert run_program(["run", "helper_bad", "x"]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("Error: helper_bad can't be loaded: ")
+        assert told in line
+
+    def test_whose_result_can_not_be_written_says_so(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write(
+            folder,
+            "helper_odd.py",
+            """
+            from typing import Any
+            import nexus
+            app = nexus.create_nexus()
+            @app.workflow
+            def odd() -> Any:
+                return object()
+            """,
+        )
+        assert run_program(["run", "helper_odd", "odd"]) == 70
+        assert "Error: the result can't be written as JSON" in capsys.readouterr().err
+
+    def test_that_is_not_for_mcp_is_not_served_to_it(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write(folder, "helper_off.py", "import nexus\napp = nexus.create_nexus(channels={'mcp': {'enabled': False}})\n")
+        assert run_program(["mcp", "helper_off"]) == 70
+        assert "MCP is switched off in this application: channels.mcp.enabled is false" in capsys.readouterr().err
+
     def test_whose_function_raises_has_the_traceback_of_it(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run_program(["run", "desk:fail()", "x"]) == 1
         assert capsys.readouterr().err.splitlines()[-1] == "RuntimeError: can't be made"

@@ -148,6 +148,21 @@ def test_an_unknown_setting_is_refused() -> None:
         nexus.create_nexus(enable_auth=True)
 
 
+async def test_what_is_printed_of_it_is_short_and_tells_no_secret() -> None:
+    app = nexus.create_nexus(nexus.NexusConfig(title="Desk"))
+
+    @app.workflow
+    async def hush(*, run: nexus.Run) -> str:
+        return repr(run)
+
+    assert repr(app) == "<Nexus 'Desk', 1 workflows, not started>"
+    async with app:
+        handle = await app.submit_workflow(hush)
+        assert repr(handle) == f"<RunHandle {handle.id}>"
+        assert await handle.result() == f"<Run {handle.id} of hush, step hush>"
+        assert repr(app) == "<Nexus 'Desk', 1 workflows, started>"
+
+
 def test_title_description_and_version_are_the_configured_ones() -> None:
     app = nexus.create_nexus(NexusConfig(title="Desk", description="Of an airport.", version="2.1"))
     assert (app.title, app.description, app.version) == ("Desk", "Of an airport.", "2.1")

@@ -320,7 +320,7 @@ def test_sealed_state_is_bound_to_whoever_sent_the_call() -> None:
     ],
 )
 def test_a_page_elsewhere_is_kept_out(host: str, origin: str, server: str, served: str, status: int | None) -> None:
-    assert foreign(host.encode(), origin.encode(), server, served) == status
+    assert foreign(host.encode(), origin.encode(), server, (served,)) == status
 
 
 @pytest.mark.parametrize(

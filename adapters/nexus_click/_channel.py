@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 import attrs
+import msgspec
 
 from nexus.abc import Channel, Gateway
 from nexus.config import NexusConfig
-from nexus.exceptions import InvalidArgumentError, NexusError, PermissionDeniedError, details_of
+from nexus.exceptions import InternalError, InvalidArgumentError, NexusError, PermissionDeniedError, details_of
 from nexus.models import Caller, Principal, Request, Response
 from nexus_click._interaction import TerminalInteraction
 from nexus_click._parsing import Invocation
@@ -66,8 +67,7 @@ class CliChannel(Channel):
         if response.error is not None:
             status = self.show_error(response.error, invocation, terminal)
         else:
-            status = 0
-            self._show_result(response.data, invocation, terminal)
+            status = self._show_result(response, invocation, terminal)
         if invocation.settings.verbose and response.run is not None:
             run = response.run
             terminal.write_note(f"{run.workflow}@{run.workflow_version}: {run.status}, run {run.id}, {run.duration or 0.0:.3f} s")
@@ -84,14 +84,18 @@ class CliChannel(Channel):
                 terminal.write_note(line)
         return EXIT_STATUS.get(error.code, UNSPECIFIC)
 
-    def _show_result(self, data: Any, invocation: Invocation, terminal: Terminal) -> None:
+    def _show_result(self, response: Response, invocation: Invocation, terminal: Terminal) -> int:
         shape = invocation.settings.format or ("text" if terminal.stdout.isatty() else "json")
+        try:
+            encoded = self.gateway.encode(response.data)
+        except TypeError as error:
+            fault = InternalError(f"the result can't be written as JSON: {error}; teach its type with app.codec(…)")
+            return self.show_error(fault, invocation, terminal)
         if shape == "json":
-            terminal.write_json(self.gateway.encode(data))
-            return
-        text = as_text(self.gateway.to_builtins(data))
-        if text:
+            terminal.write_json(encoded)
+        elif text := as_text(msgspec.json.decode(encoded)):
             terminal.write_result(text)
+        return 0
 
 
 def to_request(invocation: Invocation, principal: Principal | None) -> Request:

@@ -15,7 +15,9 @@ from typing import Any, Final
 import click
 
 from nexus import Nexus
+from nexus.exceptions import ConfigurationError, RegistrationError
 from nexus_click._log import trimmed
+from nexus_click._rendering import clean
 
 DEFAULT_ATTRIBUTE: Final = "app"
 FILE: Final = re.compile(r"(?P<path>.*\.py)(?::(?P<attribute>[^/\\]*))?", re.DOTALL)
@@ -90,6 +92,9 @@ def _told(what: str) -> Iterator[None]:
         yield
     except click.ClickException:
         raise
+    except (ConfigurationError, RegistrationError) as error:
+        # The text says where and what; the way there is Nexus' own.
+        raise BrokenTargetError(f"{what} can't be loaded: {clean(error.message)}") from error
     except Exception as error:
         raise BrokenTargetError(f"{what} can't be loaded\n{trimmed(error)}") from error
 

@@ -94,9 +94,9 @@ class McpChannel(Channel):
                 await _answer(exchange.reply, 503, CONNECTION_CLOSED, "not started", (b"retry-after", b"1"))
                 return
             server = scope.get("server")
-            status = foreign(
-                headers.get(b"host", b""), headers.get(b"origin", b""), server[0] if server else "", self.config.channels.api.host
-            )
+            api = self.config.channels.api
+            at = server[0] if server else ""
+            status = foreign(headers.get(b"host", b""), headers.get(b"origin", b""), at, (api.host, *api.allowed_hosts))
             if status is not None:
                 await _answer(exchange.reply, status, INVALID_REQUEST, refused_status(status).message)
             elif posted and headers.get(b"content-type", b"").split(b";")[0].strip().lower() != b"application/json":
@@ -156,7 +156,7 @@ class _Endpoint:
 
 
 @lru_cache(maxsize=256)
-def foreign(host: bytes, origin: bytes, server: str, served: str) -> int | None:
+def foreign(host: bytes, origin: bytes, server: str, served: tuple[str, ...]) -> int | None:
     """
     Return the HTTP status that refuses a request which a page in a browser was led to send here, or None.
 
@@ -167,10 +167,10 @@ def foreign(host: bytes, origin: bytes, server: str, served: str) -> int | None:
         host: The `Host` header.
         origin: The `Origin` header; empty where no page sent the request.
         server: The address at which the request arrived.
-        served: The host that the configuration says is served.
+        served: The hosts that the configuration says are served.
     """
     named = _name(host)
-    names = {*LOOPBACK, f"[{served}]" if ":" in served else served.lower()}
+    names = {*LOOPBACK, *(f"[{name}]" if ":" in name else name.lower() for name in served)}
     if _is_loopback(server) and named not in names:
         return 421
     if origin and _name(origin.partition(b"://")[2]) not in names | {named}:
@@ -199,7 +199,7 @@ def refused_status(status: int) -> NexusError:
         return NotFoundError("there is no such MCP session")
     if status in {403, 421}:
         return PermissionDeniedError(
-            "the Host or Origin header names another place; set channels.api.host to the name that is served"
+            "the Host or Origin header names another place; add the name that is served to channels.api.allowed_hosts"
         )
     reasons: Mapping[int, Any] = {405: "method", 406: "not_acceptable", 415: "content_type"}
     return MalformedRequestError(f"not an MCP message (status {status})", reason=reasons.get(status, "format"))

@@ -16,6 +16,7 @@ import attrs
 from mcp.server.stdio import stdio_server
 
 from nexus import Nexus
+from nexus.exceptions import ConfigurationError
 from nexus_mcp._server import server
 from nexus_mcp._tools import Tools
 
@@ -33,7 +34,10 @@ async def serve_stdio(app: Nexus) -> None:
 
     Raises:
         RegistrationError: Two operations would bear the same tool's name.
+        ConfigurationError: The channel is switched off.
     """
+    if not app.config.channels.mcp.enabled:
+        raise ConfigurationError("MCP is switched off in this application: channels.mcp.enabled is false")
     with _taken() as (lines, replies):
         async with app:
             Tools(app).check()

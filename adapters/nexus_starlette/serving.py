@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import Final
@@ -15,13 +17,14 @@ from typing import Final
 import anyio
 import attrs
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nexus import Nexus
-from nexus.exceptions import ConfigurationError
+from nexus.exceptions import ConfigurationError, NexusError, PermissionDeniedError, UnavailableError
+from nexus_starlette import render
 from nexus_starlette.application import asgi
 
-__all__ = ["serve"]
+__all__ = ["listen", "serve"]
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 BACKLOG: Final = 2048
@@ -48,23 +51,54 @@ class _Server(uvicorn.Server):
 
 @attrs.define(eq=False)
 class _Calls:
-    """Passes requests on, and knows when no call is in flight. A `GET` may be an open stream, which is not waited for."""
+    """
+    Passes requests on, and knows when no call is in flight. A `GET` may be an open stream, which is not waited for.
 
+    Attributes:
+        local_names: The hosts that a request may name, where it listens on loopback: a page in a browser can let a name of its
+            own point there (DNS rebinding).
+    """
+
+    app: Nexus
     application: ASGIApp
+    local_names: frozenset[str] | None
     _in_flight: int = attrs.field(default=0, init=False)
     _ended: asyncio.Event | None = attrs.field(default=None, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.local_names is not None and _host_of(scope) not in self.local_names:
+            error = PermissionDeniedError("the Host header names another place; add the name to channels.api.allowed_hosts")
+            await self._refuse(send, error)
+            return
         if scope["method"] != "POST":
             await self.application(scope, receive, send)
             return
         self._in_flight += 1
+        started = False
+
+        async def note(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
         try:
-            await self.application(scope, receive, send)
+            await self.application(scope, receive, note)
+        except asyncio.CancelledError:
+            # The grace is over. A `def` step could not be stopped, and its caller has waited until it returned.
+            if started or self.app.ready:
+                raise
+            await self._refuse(send, UnavailableError("the application stopped before the run ended"))
         finally:
             self._in_flight -= 1
             if self._ended is not None:
                 self._ended.set()
+
+    async def _refuse(self, send: Send, error: NexusError) -> None:
+        answer = render.failed(uuid.uuid4().hex, error)
+        body = self.app.encode(render.envelope(answer, now=self.app.clock.now(), version=self.app.version))
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close"), *answer.headers]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
     async def until_none(self) -> None:
         while self._in_flight:
@@ -132,8 +166,8 @@ def serve(app: Nexus, *, host: str | None = None, port: int | None = None) -> in
         NexusError: The application can't be started.
     """
     settings = app.config.channels.api
-    calls = _Calls(asgi(app))
-    with _listen(settings.host if host is None else host, settings.port if port is None else port) as listener:
+    with listen(settings.host if host is None else host, settings.port if port is None else port) as listener:
+        calls = _Calls(app, asgi(app), _local_names(listener, (settings.host, *settings.allowed_hosts)))
         config = uvicorn.Config(
             calls,
             lifespan="off",
@@ -154,12 +188,33 @@ def serve(app: Nexus, *, host: str | None = None, port: int | None = None) -> in
             return runner.run(run())
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """
+    Listen on an address.
+
+    Raises:
+        ConfigurationError: Nothing can listen there.
+    """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(f"can't listen on {host}, port {port}: {error.strerror}; use another host or port") from error
+    # Head and body of a reply are two writes: with Nagle's algorithm the second would wait for the client's delayed ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def _local_names(listener: socket.socket, more: Sequence[str]) -> frozenset[str] | None:
+    if not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
+        return None
+    return frozenset({"localhost", "127.0.0.1", "[::1]", *(f"[{name}]" if ":" in name else name.lower() for name in more)})
+
+
+def _host_of(scope: Scope) -> str:
+    """Return the host that the request names, without its port."""
+    host: str = next((value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"), "")
+    return host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
 
 
 def _address(listener: socket.socket) -> str:

@@ -111,7 +111,7 @@ class Workflow:
     input of the workflow. The graph is checked when the workflow is registered.
 
     Args:
-        name: `[a-z][a-z0-9_]*`.
+        name: `[a-z][a-z0-9_]*`; parts like that with dots between make a name too.
         version: Several versions may be registered side by side; the newest is what `name` alone means.
         output: The step whose result is the workflow's, where more than one has no follower.
         description: Markdown; the first line is the summary.

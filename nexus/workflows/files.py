@@ -34,6 +34,8 @@ class FilesRoot:
         if self.root is None:
             raise ValueError("paths can't be given here: no files_root is configured")
         written = os.fspath(text)
+        if not written:
+            raise ValueError("a path can't be empty")
         if "\0" in written:
             raise ValueError("a path can't have a NUL character in it")
         if Path(written).is_absolute():

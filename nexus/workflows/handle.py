@@ -14,7 +14,7 @@ from nexus.workflows.live import SILENT
 __all__ = ["RunHandle", "output_of"]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class RunHandle:
     """
     What the submitter of a run gets.
@@ -26,6 +26,9 @@ class RunHandle:
     id: str
     _executor: Executor
     _scope: Scope
+
+    def __repr__(self) -> str:
+        return f"<RunHandle {self.id}>"
 
     async def status(self) -> RunRecord:
         """Return the run's record as it is now."""

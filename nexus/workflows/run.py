@@ -47,7 +47,7 @@ class RunLog:
         await self._run._log("error", message, fields)  # noqa: SLF001
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Run:
     """
     Given to an `async def` step that has a parameter of this type, whatever its name.
@@ -57,6 +57,9 @@ class Run:
 
     _live: LiveRun
     _step: str
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} of {self.workflow}, step {self._step}>"
 
     @property
     def id(self) -> str:
@@ -211,7 +214,7 @@ class BlockingRunLog:
         _from_thread(self._run._log, "error", message, fields)  # noqa: SLF001
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class BlockingRun:
     """
     Given to a `def` step that has a parameter of this type: `Run` without `await`, for the worker thread that it runs in.
@@ -220,6 +223,9 @@ class BlockingRun:
     """
 
     _run: Run
+
+    def __repr__(self) -> str:
+        return repr(self._run).replace("Run", "BlockingRun", 1)
 
     @property
     def id(self) -> str:

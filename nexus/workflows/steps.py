@@ -27,9 +27,11 @@ class Input:
 def seconds_of(value: float | timedelta | None, *, place: str, option: str = "timeout") -> float | None:
     """Return a duration in seconds, or say that it is not a positive one."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds < float("inf")):
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
         raise RegistrationError(f"{place}: {option}={value!r} is not a positive number of seconds or timedelta")
-    return None if seconds is None else float(seconds)
+    return float(seconds)
 
 
 def place_of(function: Callable[..., Any]) -> str:
