@@ -147,7 +147,7 @@ class Operation:
 
     @property
     def graph(self) -> Mapping[str, Any] | None:
-        """`{"steps": [{"name", "needs", "each"}], "mermaid": str}` of a workflow."""
+        """`{"steps": [{"name", "needs", "each", "conditional"}], "output": str, "mermaid": str}` of a workflow."""
         return None if self._graph is None else self._graph()
 
     def view(self) -> dict[str, Any]:

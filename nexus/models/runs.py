@@ -9,6 +9,9 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import attrs
 
+from nexus.models.gantt import gantt_of
+from nexus.models.html import result_html, run_html
+
 __all__ = [
     "MISSING",
     "Answer",
@@ -219,6 +222,13 @@ class RunRecord:
             }
         return shown
 
+    def gantt(self) -> str:
+        """Return the steps and their timings in milliseconds as a Mermaid Gantt chart; a fan-out's items are in one section."""
+        return gantt_of(f"{self.workflow}@{self.workflow_version}", self.view()["steps"])
+
+    def _repr_html_(self) -> str:
+        return run_html(self.view())
+
 
 @attrs.frozen
 class ExecutionResult(Generic[T]):
@@ -234,6 +244,14 @@ class ExecutionResult(Generic[T]):
     results: T
     execution_time: float
     workflow_version: str
+
+    def _repr_html_(self) -> str:
+        return result_html(
+            run_id=self.run_id,
+            results=self.results,
+            execution_time=self.execution_time,
+            workflow_version=self.workflow_version,
+        )
 
 
 @attrs.frozen(kw_only=True)

@@ -13,6 +13,7 @@ import attrs
 
 from nexus.exceptions import RegistrationError
 from nexus.models import Hints
+from nexus.workflows.drawing import graph_html
 from nexus.workflows.graph import Graph, analyse
 from nexus.workflows.retries import Retry
 from nexus.workflows.steps import NAME, OnError, RunIn, StepDefinition, StepOptions, make_step, place_of, seconds_of
@@ -232,6 +233,9 @@ class Workflow:
             RegistrationError: The graph is wrong; the text names the place and the way out.
         """
         return analyse(self.steps, output=self.options.output, place=self.place)
+
+    def _repr_html_(self) -> str:
+        return graph_html(f"{self.options.name}@{self.options.version}", self.graph)
 
     def __repr__(self) -> str:
         return f"<Workflow {self.options.name}@{self.options.version}, steps: {', '.join(s.name for s in self.steps) or 'none'}>"

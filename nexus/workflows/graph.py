@@ -14,11 +14,15 @@ from nexus.workflows.signatures import Parameter
 from nexus.workflows.steps import Input, StepDefinition
 from nexus.workflows.wiring import StepNode, wire
 
-__all__ = ["Graph", "analyse"]
+__all__ = ["Graph", "analyse", "inputs_of"]
 
 LONG_NAME: Final = 8
 SHORT_NAME: Final = 3
 FARTHEST: Final = 2
+# Words of Mermaid's flowcharts, which can't be the name of a node.
+MERMAID_WORDS: Final = frozenset(
+    {"call", "class", "click", "end", "flowchart", "graph", "href", "interpolate", "style", "subgraph"}
+)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -59,15 +63,22 @@ class Graph:
         """Return a Mermaid flowchart: inputs round, steps square, fan-outs stacked; dotted where nothing is taken."""
         lines = ["flowchart LR"]
         lines += [f"    in_{parameter.name}([{parameter.name}])" for parameter in self.inputs]
-        lines += [f"    {s.name}[[{s.name} over {s.each[2]}]]" if s.each else f"    {s.name}[{s.name}]" for s in self.steps]
+        lines += [f"    {_node(s.name)}{f'[[{s.name} over {s.each[2]}]]' if s.each else f'[{s.name}]'}" for s in self.steps]
         for step in self.steps:
-            lines += [f"    in_{source} --> {step.name}" for source in dict.fromkeys(name for _, name in _inputs_of(step))]
-            lines += [f"    {needed} {'-->' if needed in step.takes else '-.->'} {step.name}" for needed in step.needs]
-        lines.append(f"    {self.output} --> out((result))")
+            here = _node(step.name)
+            lines += [f"    in_{source} --> {here}" for source in dict.fromkeys(name for _, name in inputs_of(step))]
+            lines += [f"    {_node(needed)} {'-->' if needed in step.takes else '-.->'} {here}" for needed in step.needs]
+        lines.append(f"    {_node(self.output)} --> out((result))")
         return "\n".join(lines) + "\n"
 
 
-def _inputs_of(step: StepNode) -> list[tuple[str, str]]:
+def _node(step: str) -> str:
+    """Return what Mermaid shall call a step: its name, where that means nothing else; no step's name has a capital."""
+    return f"Step_{step}" if step in MERMAID_WORDS or step == "out" or step.startswith("in_") else step
+
+
+def inputs_of(step: StepNode) -> list[tuple[str, str]]:
+    """Return `(parameter, workflow's input)` of a step, with the one of `each`."""
     iterated = [] if step.each is None or step.each[1] else [(step.each[0], step.each[2])]
     return [*step.from_inputs, *iterated]
 
@@ -151,7 +162,7 @@ def _inputs(nodes: Sequence[StepNode]) -> list[Parameter]:
     found: dict[str, Parameter] = {}
     for node in nodes:
         hints = {parameter.name: parameter for parameter in node.parameters}
-        for parameter_name, name in _inputs_of(node):
+        for parameter_name, name in inputs_of(node):
             parameter = hints[parameter_name]
             if node.each is not None and parameter_name == node.each[0]:
                 default = parameter.default if parameter.default is MISSING else [parameter.default]
