@@ -563,6 +563,39 @@ async def test_a_graph_comes_as_json_or_as_a_diagram() -> None:
     assert error_of(unknown) == (404, "not_found")
 
 
+@pytest.mark.parametrize(
+    ("accept", "status", "media"),
+    [
+        ("text/vnd.mermaid;q=0.5, application/json;q=0.4", 200, "text/vnd.mermaid; charset=utf-8"),
+        ("text/vnd.mermaid;q=0.4, application/json;q=0.5", 200, "application/json"),
+        ("text/*, application/json;q=0.9", 200, "text/vnd.mermaid; charset=utf-8"),
+        ("*/*", 200, "application/json"),
+        ("text/html", 406, "application/json"),
+        ("text/vnd.mermaid;q=0, text/html", 406, "application/json"),
+    ],
+)
+async def test_a_graph_comes_as_what_its_caller_likes_best(accept: str, status: int, media: str) -> None:
+    async with serving(desk()) as client:
+        response = await client.get("/api/workflows/summarise/graph", headers={"Accept": accept})
+    assert (response.status_code, response.headers["content-type"]) == (status, media)
+
+
+async def test_a_graph_that_is_not_acceptable_is_a_malformed_request_that_says_what_there_is() -> None:
+    async with serving(desk()) as client:
+        response = await client.get("/api/workflows/summarise/graph", headers={"Accept": "text/html"})
+    assert error_of(response) == (406, "malformed_request")
+    assert "application/json or text/vnd.mermaid" in response.json()["error"]["message"]
+
+
+async def test_caches_are_told_that_a_graph_has_several_forms() -> None:
+    async with serving(desk()) as client:
+        graph = await client.get("/api/workflows/summarise/graph")
+        diagram = await client.get("/api/workflows/summarise/graph", headers={"Accept": "text/vnd.mermaid"})
+        schema = await client.get("/api/workflows/summarise/schema")
+    assert (graph.headers["vary"], diagram.headers["vary"]) == ("accept", "accept")
+    assert "vary" not in schema.headers
+
+
 async def test_head_is_get_without_the_body() -> None:
     async with serving(desk()) as client:
         got = await client.get("/api/workflows/old")

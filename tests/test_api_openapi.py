@@ -178,6 +178,20 @@ async def test_real_responses_are_as_the_document_says() -> None:
             check(document, f"/api/workflows/{{workflow}}{rest}", "get", await client.get(f"/api/workflows/travel.plan{rest}"))
 
 
+async def test_the_document_has_both_forms_of_a_graph() -> None:
+    app = desk()
+    path = "/api/workflows/{workflow}/graph"
+    async with client_of(app) as client, app:
+        document = (await client.get("/openapi.json")).json()
+        refused = await client.get("/api/workflows/travel.plan/graph", headers={"Accept": "text/html"})
+        check(document, path, "get", refused)
+    found = document["paths"][path]["get"]["responses"]["200"]
+    assert found["content"]["text/vnd.mermaid"] == {"schema": {"type": "string"}}
+    assert set(found["content"]) == {"application/json", "text/vnd.mermaid"}
+    assert "Vary" in found["headers"]
+    assert refused.status_code == 406
+
+
 async def test_a_new_workflow_is_in_the_document_at_once() -> None:
     app = desk()
     async with client_of(app) as client, app:

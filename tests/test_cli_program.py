@@ -417,6 +417,44 @@ class TestList:
         assert run_program(["list", target]) == 4
 
 
+class TestGraph:
+    def test_is_a_mermaid_diagram_even_in_a_pipe(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["graph", "desk.py", "double"]) == 0
+        assert capsys.readouterr().out == (
+            "flowchart LR\n    in_n([n])\n    double[double]\n    in_n --> double\n    double --> out((result))\n"
+        )
+
+    def test_is_json_where_that_is_asked_for(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["graph", "desk.py", "double", "--format", "json"]) == 0
+        shown = json.loads(capsys.readouterr().out)
+        assert [step["name"] for step in shown["steps"]] == ["double"]
+        assert shown["output"] == "double"
+        assert shown["mermaid"].startswith("flowchart LR\n")
+
+    @pytest.mark.parametrize(
+        ("spelling", "parameter"), [("double-all", "numbers"), ("double_all", "numbers"), ("double-all@1", "n")]
+    )
+    def test_takes_the_names_that_list_shows(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], spelling: str, parameter: str
+    ) -> None:
+        assert run_program(["graph", "desk.py", spelling]) == 0
+        assert f"in_{parameter}([{parameter}])" in capsys.readouterr().out
+
+    def test_of_an_unknown_workflow_suggests_the_nearest(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["graph", "desk.py", "duoble"]) == 3
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "did you mean 'double'?" in err
+
+    def test_in_json_tells_an_error_in_json(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["graph", "desk.py", "duoble", "--format", "json"]) == 3
+        assert json.loads(capsys.readouterr().err.splitlines()[-1])["code"] == "not_found"
+
+    def test_needs_a_workflow(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_program(["graph", "desk.py"]) == 2
+        assert "WORKFLOW" in capsys.readouterr().err
+
+
 class TestServing:
     @pytest.fixture
     def served(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:

@@ -91,8 +91,7 @@ class OperationGroup(click.Group):
         added = super().get_command(ctx, cmd_name)
         if added is not None or cmd_name.startswith("-"):
             return added
-        name, at, version = cmd_name.partition("@")
-        reference = f"{name.replace('-', '_')}{at}{version}"
+        reference = reference_of(cmd_name)
         return OperationCommand(cmd_name, reference, self.app.operation(reference, channel=CliChannel.name))
 
     def parsed(self, ctx: click.Context) -> Any:
@@ -163,6 +162,12 @@ class OperationCommand(click.Command):
 def spelled(name: str) -> str:
     """Return an operation's name as it is written on a command line."""
     return name.replace("_", "-")
+
+
+def reference_of(spelling: str) -> str:
+    """Return the `name` or `name@version` that was written with dashes."""
+    name, at, version = spelling.partition("@")
+    return f"{name.replace('-', '_')}{at}{version}"
 
 
 def _returned(invocation: Invocation) -> Invocation:

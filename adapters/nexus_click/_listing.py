@@ -1,4 +1,4 @@
-"""`nexus list`: the workflows of an application."""
+"""`nexus list` and `nexus graph`: what an application has, without running it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anyio
 from nexus import Nexus
 from nexus.models import Response
 from nexus_click._channel import CliChannel
-from nexus_click._commands import spelled
+from nexus_click._commands import reference_of, spelled
 from nexus_click._parsing import Invocation, Settings
 from nexus_click._rendering import table
 from nexus_click._terminal import Terminal
@@ -38,6 +38,29 @@ def show_workflows(app: Nexus, *, everything: bool, format: Literal["text", "jso
     else:
         terminal.write_note("no workflows are registered")
     return 0
+
+
+def show_graph(app: Nexus, workflow: str, *, format: Literal["mermaid", "json"]) -> int:
+    """
+    Write the graph of a workflow, and return the exit status.
+
+    Args:
+        app: Not started.
+        workflow: `name` or `name@version`, spelt with dashes or not.
+        format: A diagram as text, or the whole graph.
+    """
+    terminal = Terminal.of_process()
+    channel = CliChannel(app, app.config)
+    invocation = Invocation(
+        operation="workflows.graph",
+        arguments={"workflow": reference_of(workflow)},
+        settings=Settings(format="json" if format == "json" else "text"),
+    )
+    response = anyio.run(_call, app, channel, invocation, terminal)
+    if response.error is None and format == "mermaid":
+        terminal.write_result(response.data["mermaid"].rstrip("\n"))
+        return 0
+    return channel.show(response, invocation, terminal)
 
 
 async def _call(app: Nexus, channel: CliChannel, invocation: Invocation, terminal: Terminal) -> Response:

@@ -1,5 +1,5 @@
 """
-The `nexus` script: run, list, serve, mcp.
+The `nexus` script: run, list, graph, serve, mcp.
 
 Only click is imported here. What a command needs is imported when it is carried out, so that `nexus --help` is as quick as
 click itself.
@@ -105,6 +105,22 @@ def list_(target: str, everything: bool, format: str | None) -> int:  # noqa: FB
     app = _load(target)
     listing = importlib.import_module("nexus_click._listing")
     status: int = listing.show_workflows(app, everything=everything, format=format)
+    return status
+
+
+@program.command(short_help="Draw the steps of a workflow.", epilog=TARGET_HELP)
+@click.argument("target")
+@click.argument("workflow")
+@click.option("--format", type=click.Choice(["mermaid", "json"]), default="mermaid", help="Mermaid, or the graph as JSON.")
+def graph(target: str, workflow: str, format: str) -> int:
+    """
+    Draw the steps of a workflow, and what each of them needs, as a Mermaid diagram.
+
+    WORKFLOW is one that `nexus list` shows, or name@version.
+    """
+    app = _load(target)
+    listing = importlib.import_module("nexus_click._listing")
+    status: int = listing.show_graph(app, workflow, format=format)
     return status
 
 

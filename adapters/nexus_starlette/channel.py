@@ -106,8 +106,9 @@ class ApiChannel(Channel):
         if endpoint.kind == "openapi":
             return render.raw(response, self._document.of(response.data, head.root), media)
         if media == MERMAID:
-            return render.raw(response, response.data["mermaid"].encode(), f"{media}; charset=utf-8")
-        return render.answer_of(response, head)
+            return render.varied(render.raw(response, response.data["mermaid"].encode(), f"{media}; charset=utf-8"))
+        answer = render.answer_of(response, head)
+        return answer if len(endpoint.media) == 1 else render.varied(answer)
 
     async def _post(self, head: parse.Head, endpoint: Endpoint, target: str, receive: Receive) -> render.Answer:
         body = await _read(head, receive, self._limit)

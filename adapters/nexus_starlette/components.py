@@ -120,8 +120,17 @@ SCHEMAS: Final[Json] = {
     "NexusSchemas": _closed({"input": OBJECT, "output": OBJECT}),
     "NexusGraph": _closed(
         {
-            "steps": {"type": "array", "items": OBJECT},
+            "steps": {"type": "array", "items": schema("NexusGraphStep")},
+            "output": {"type": "string", "description": "The step whose result is the workflow's."},
             "mermaid": {"type": "string", "description": "The graph as a Mermaid diagram."},
+        }
+    ),
+    "NexusGraphStep": _closed(
+        {
+            "name": STRING,
+            "needs": {"type": "array", "items": STRING, "description": "The steps that come before."},
+            "each": {"type": ["string", "null"], "description": "What it fans out over: a step, or an input."},
+            "conditional": {"type": "boolean", "description": "Whether it may be skipped."},
         }
     ),
     "NexusHealth": _closed({"status": {"const": "ok"}}),

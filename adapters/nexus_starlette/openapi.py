@@ -28,6 +28,8 @@ Json = Mapping[str, Any]
 
 LOCATION: Final = {"Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "The run."}}
 
+VARY: Final = {"Vary": {"schema": {"const": "accept"}, "description": "Which of its forms this is, `Accept` decides."}}
+
 
 @attrs.define(eq=False)
 class Document:
@@ -118,7 +120,7 @@ def _execution(operation: Operation, components: Components) -> dict[str, Any]:
 
 def _fixed_paths() -> dict[str, Any]:
     listed = {"type": "array", "items": schema("NexusWorkflow")}
-    graph = enveloped("Its steps.", schema("NexusGraph"))
+    graph = enveloped("Its steps.", schema("NexusGraph"), VARY)
     graph["content"][MERMAID] = {"schema": {"type": "string"}}
     answer = {
         "type": "object",

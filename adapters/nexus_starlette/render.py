@@ -13,7 +13,7 @@ from nexus.exceptions import MalformedRequestError, NexusError, UnavailableError
 from nexus.models import Response
 from nexus_starlette.parse import Head
 
-__all__ = ["Answer", "answer_of", "envelope", "executed", "failed", "health", "raw", "status_of"]
+__all__ = ["Answer", "answer_of", "envelope", "executed", "failed", "health", "raw", "status_of", "varied"]
 
 STATUSES: Final = {
     "malformed_request": 400,
@@ -104,6 +104,11 @@ def _accepted(response: Response, head: Head) -> Answer:
 def raw(response: Response, body: bytes, media: str) -> Answer:
     """Return a reply without an envelope: text, or a document of a format of its own."""
     return Answer(200, response.request_id, body=body, media=media.encode())
+
+
+def varied(answer: Answer) -> Answer:
+    """Return the reply with what tells a cache that there are others at this path (RFC 9110, section 12.5.5)."""
+    return attrs.evolve(answer, headers=[*answer.headers, (b"vary", b"accept")])
 
 
 def failed(request_id: str, error: NexusError) -> Answer:
