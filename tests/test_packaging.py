@@ -135,8 +135,9 @@ def declared(extra: str | None) -> set[NormalizedName]:
 
 @pytest.mark.checkout
 def test_the_core_imports_what_it_declares_and_declares_what_it_imports() -> None:
-    # pytest where there is pytest: the plugin and the suites of the contracts; pydantic where a workflow uses its models.
-    assert imported_libraries("nexus") - {"pytest", "pydantic"} == declared(None)
+    # pytest where there is pytest: the plugin and the suites of the contracts; pydantic where a workflow uses its models;
+    # hypothesis where a test asks for inputs.
+    assert imported_libraries("nexus") - {"pytest", "pydantic", "hypothesis"} == declared(None)
 
 
 @pytest.mark.checkout
@@ -255,3 +256,11 @@ def test_the_nexus_script_is_installed() -> None:
 
 def test_the_version_is_that_of_the_distribution() -> None:
     assert nexus.__version__ == importlib.metadata.version("nexus-channels")
+
+
+@pytest.mark.slow
+def test_inputs_of_nexus_testing_say_what_to_install_where_there_is_no_hypothesis() -> None:
+    done = python(HIDE + "import nexus.testing as testing\ntesting.FakeClock\ntesting.inputs", "hypothesis")
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("nexus.testing.inputs needs 'hypothesis'; run: pip install hypothesis")

@@ -9,8 +9,9 @@ For tests of workflows, and for authors of channels and stores.
         assert summary.millimetres == 55.9
 
 `Client` calls an application in the same process, on any of its channels; `FakeClock` is time that a test owns; the contract
-suites are the tests that every store passes; `nexus.testing.pytest_plugin` brings the fixture `nexus_client`. Nothing here is
-imported by `import nexus`, and pytest only by the plugin and the contract suites.
+suites are the tests that every store passes; `inputs` makes hypothesis strategies of what a workflow takes;
+`nexus.testing.pytest_plugin` brings the fixture `nexus_client`. Nothing here is imported by `import nexus`, pytest only by the
+plugin and the contract suites, and hypothesis only by `inputs`.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
     from nexus.testing.answers import DECLINE
     from nexus.testing.client import Client
     from nexus.testing.clock import FakeClock
+    from nexus.testing.input_strategies import inputs
     from nexus.testing.run_store_contract import RunStoreContract
     from nexus.testing.session_store_contract import SessionStoreContract
     from nexus.testing.wires import Wire, error_of
 
-__all__ = ["DECLINE", "Client", "FakeClock", "RunStoreContract", "SessionStoreContract", "Wire", "error_of"]
+__all__ = ["DECLINE", "Client", "FakeClock", "RunStoreContract", "SessionStoreContract", "Wire", "error_of", "inputs"]
 
 PLACES = {
     "DECLINE": "nexus.testing.answers",
@@ -36,6 +38,7 @@ PLACES = {
     "SessionStoreContract": "nexus.testing.session_store_contract",
     "Wire": "nexus.testing.wires",
     "error_of": "nexus.testing.wires",
+    "inputs": "nexus.testing.input_strategies",
 }
 
 
