@@ -173,6 +173,11 @@ class RunRecord:
         copy.__dict__.update(fields)
         return copy
 
+    def complete(self, **fields: Any) -> RunRecord:
+        """Put other values into these fields of this very record, which must be known to its maker alone; return it."""
+        self.__dict__.update(fields)
+        return self
+
     @property
     def steps(self) -> Sequence[StepRecord]:
         """What became of each step, in the order in which they ended."""

@@ -136,6 +136,13 @@ class LiveRun:
         self.asked[step] = self.asked.get(step, 0) + 1
         return f"{step}.{self.asked[step]}"
 
+    def try_take_slots(self) -> bool:
+        """Take its turn if that needs neither waiting nor a change of a stored record; else `take_slots` has to be awaited."""
+        if self.stored or len(self.slots) != 1:
+            return False
+        self.holds_slots = self.slots[0].try_take()
+        return self.holds_slots
+
     async def take_slots(self, *, again: bool = False) -> None:
         """
         Wait for its turn.

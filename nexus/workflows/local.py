@@ -231,7 +231,8 @@ class LocalRuntime(Runtime):
                 if live.told_why:
                     scope.cancel()
                 try:
-                    await self._take_slots(live)
+                    if not live.try_take_slots():
+                        await self._take_slots(live)
                     output = await carry_out(live, work.plan, work.inputs)
                 except Exception as raised:  # noqa: BLE001 - ends the run; its record says so
                     error = raised
@@ -251,21 +252,18 @@ class LocalRuntime(Runtime):
             raise
         finally:
             current_run.reset(token)
-            live.give_slots_back()
+            if live.holds_slots:
+                live.give_slots_back()
         if scope.cancel_called:
             # Also where a step took no notice, and came back with something too late.
             output, error = None, _why(live, seconds, work.plan.timeout)
         return await self._end(live, output, error)
 
     async def _take_slots(self, live: LiveRun) -> None:
-        slots = live.slots
-        if len(slots) == 1 and slots[0].try_take():
-            live.holds_slots = True
-        else:
-            try:
-                await live.take_slots()
-            except ResourceExhaustedError as error:
-                raise Problem(error.code, error.message) from None
+        try:
+            await live.take_slots()
+        except ResourceExhaustedError as error:
+            raise Problem(error.code, error.message) from None
         if live.record.status == "pending":
             try:
                 await self._change(live, lambda record: record.changed(status="running"))
@@ -277,7 +275,8 @@ class LocalRuntime(Runtime):
         status: RunStatus = "succeeded" if error is None else "cancelled" if isinstance(error, CancelledError) else "failed"
         failure = None if error is None else _failure(error)
         duration = self.clock.monotonic() - live.started
-        ended = record.changed(
+        # A record that no store has yet is nobody else's: it need not be copied.
+        ended = (record.changed if live.stored else record.complete)(
             status=status,
             ended_at=self.clock.now(),
             duration=duration,
