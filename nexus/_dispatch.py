@@ -18,6 +18,7 @@ from nexus.exceptions import (
     InternalError,
     InvalidArgumentError,
     NexusError,
+    ResourceExhaustedError,
     UnavailableError,
     WorkflowNotFoundError,
 )
@@ -30,6 +31,7 @@ from nexus.workflows.local import current_run
 __all__ = ["Dispatcher"]
 
 LONGEST_KEY: Final = 255
+DEEPEST: Final = 32
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -106,6 +108,8 @@ class Dispatcher:
         if request.idempotency_key is not None:
             _check_key(request.idempotency_key, entry.operation)
         files = None if request.trusted_files else self.files
+        if call.depth > DEEPEST:
+            raise ResourceExhaustedError(f"workflows call each other {DEEPEST} deep; {request.operation!r} is one too many")
         arguments = entry.signature.check(request.arguments, lenient=request.lenient, files=files)
         if request.deadline is None or entry.operation.kind == "workflow":
             return await entry.carry_out(call, arguments, interaction)
@@ -125,6 +129,7 @@ class Dispatcher:
             tenant=_tenant(principal) if heir_of is None else heir_of.tenant,
             now=self.clock.now(),
             parent=request.parent,
+            depth=0 if request.parent is None else request.parent.depth + 1,
         )
 
     def visible(self, call: Call) -> Sequence[Operation]:

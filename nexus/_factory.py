@@ -100,6 +100,8 @@ def create_nexus(
         dispatcher=dispatcher,
         services=[sessions, runs, runtime],
     )
+    if isinstance(runtime, LocalRuntime):
+        runtime.call_workflow = app.execute_workflow
     for channel in channels:
         app.add_channel(channel)
     return app

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from types import ModuleType, TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
@@ -24,6 +25,7 @@ from nexus.workflows.definition import FunctionOptions, Group, Workflow, definit
 from nexus.workflows.executor import Executor
 from nexus.workflows.handle import RunHandle, output_of
 from nexus.workflows.local import current_run
+from nexus.workflows.streams import RunStream, streamed
 
 __all__ = ["Nexus"]
 
@@ -284,6 +286,34 @@ class Nexus:
         if run is None:
             raise WorkflowNotFoundError(f"{request.operation!r} is an operation, not a workflow; use dispatch")
         return ExecutionResult(run.id, output_of(run), run.duration or 0.0, run.workflow_version)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        workflow: str | Callable[..., Any] | Workflow,
+        inputs: Mapping[str, Any] | None = None,
+        /,
+        *,
+        principal: Principal | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> AsyncIterator[RunStream]:
+        """
+        Run a workflow, and hear what it tells meanwhile; leaving before its end cancels it.
+
+            async with app.stream("process_data", {"file": "rain.csv"}) as run:
+                async for event in run:
+                    print(event.type, event.data)
+            print(run.result)
+
+        Args:
+            workflow: Its name, `name@version`, or what was registered.
+            inputs: By name; Python values or JSON values.
+            principal: Who is asking, where it isn't the application itself.
+            timeout: Seconds, or a timedelta, for the whole run.
+        """
+        request = self._request(workflow, inputs, principal, timeout, None)
+        async with streamed(partial(self.dispatch, request)) as stream:
+            yield stream
 
     async def submit_workflow(
         self,

@@ -8,12 +8,12 @@ reads a clock. An absent record is `NotFoundError`. Changes of a record are comp
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
-from nexus.exceptions import NexusError
+from nexus.exceptions import NexusError, UnavailableError
 from nexus.models import (
     Answers,
     Call,
@@ -95,9 +95,15 @@ class Interaction(ABC):
     answers: Answers = Answers.NEVER
     """When this caller can answer a question; decides who carries the run, and is read once, before the first step."""
 
+    listens: bool = True
+    """Whether `tell` does anything."""
+
+    follows: bool = False
+    """Whether it is also told of the run itself: `run.started`, `run.waiting`, `run.succeeded` …"""
+
     @abstractmethod
     async def tell(self, event: Event) -> None:
-        """Take an event of the run: `run.progress`, `run.log`. Awaited by the step, so a slow caller holds it."""
+        """Take an event of the run: `run.progress`, `run.log`, `run.chunk`. Awaited by the step, so a slow caller holds it."""
 
     @abstractmethod
     async def ask(self, question: Question) -> Any:
@@ -252,6 +258,15 @@ class Runtime(Service):
     @abstractmethod
     async def cancel(self, run_id: str) -> None:
         """Cancel the run and wait until its clean-up is done. Nothing happens if it has ended."""
+
+    def events(self, run_id: str, *, after: int = 0) -> AsyncIterator[Event]:
+        """
+        Yield the events of a run from number *after* + 1 on, as they come, until it has ended.
+
+        Raises:
+            UnavailableError: This runtime keeps none.
+        """
+        raise UnavailableError(f"the events of run {run_id}, from {after} on, are not kept here")
 
 
 class RunStore(Service):

@@ -27,6 +27,7 @@ class AnswersLater(Interaction):
     """A caller that gets the questions of a run with its record, and answers by another request."""
 
     answers = Answers.LATER
+    listens = False
 
     async def tell(self, event: Event) -> None:
         """Do nothing: a JSON reply has no middle."""

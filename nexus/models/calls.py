@@ -178,6 +178,7 @@ class Call:
     Attributes:
         operation: None where the name is unknown, which only the last step says.
         parent: The call of the run that made this one.
+        depth: How many runs it is inside of.
         run_id: The run that it started.
     """
 
@@ -188,6 +189,7 @@ class Call:
     tenant: Tenant | None
     now: datetime
     parent: Call | None = None
+    depth: int = 0
     run_id: str | None = None
     _session: Session | None = attrs.field(default=None, alias="session")
     _value: Session | None = attrs.field(default=None, init=False)

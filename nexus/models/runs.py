@@ -227,6 +227,21 @@ class RunRecord:
             }
         return shown
 
+    def event(self, number: int, type_: str, data: Mapping[str, Any], *, time: datetime | None = None) -> Event:
+        """Make an event of this run, by default of the time when it ended."""
+        return Event(
+            id=f"{self.id}-{number}",
+            type=type_,
+            data=data,
+            time=time or self.ended_at or self.created_at,
+            run_id=self.id,
+            request_id=self.request_id,
+            source_channel=self.channel,
+            session_id=self.session,
+            tenant_id=self.tenant,
+            principal_id=self.principal,
+        )
+
     def gantt(self) -> str:
         """Return the steps and their timings in milliseconds as a Mermaid Gantt chart; a fan-out's items are in one section."""
         return gantt_of(f"{self.workflow}@{self.workflow_version}", self.view()["steps"])
@@ -265,9 +280,12 @@ class Event:
     A fact that was published.
 
     Attributes:
-        type: A dotted name: `run.progress`, `run.log`.
+        id: Of a run's events `{run id}-{number}`, numbered from 1 on.
+        type: A dotted name: `run.progress`, `run.log`, `run.chunk`, `run.started`, `run.waiting`, `run.succeeded`, `run.failed`,
+            `run.cancelled`, and `run.missed` in place of events that are kept no more.
         data: JSON values. `run.progress` has `done`, `total`, `message`, `step`; `run.log` has `level`, `message`, `fields`,
-            `step`.
+            `step`; `run.chunk` has `value`, `step`; `run.waiting` has `questions`; `run.failed` has `code`; `run.missed` has
+            `count`.
     """
 
     id: str

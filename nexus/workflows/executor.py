@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from nexus.exceptions import (
     UnavailableError,
     WorkflowFailedError,
 )
-from nexus.models import ANONYMOUS, Answer, Answers, Call, Operation, Question, RunError, RunRecord, Scope
+from nexus.models import ANONYMOUS, Answer, Answers, Call, Event, Operation, Question, RunError, RunRecord, Scope
 from nexus.workflows.answers import check_answer
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.live import DETACHED
@@ -161,6 +161,26 @@ class Executor:
             NotFoundError: There is no such run.
         """
         return await self.runs.get(scope, run_id)
+
+    async def events(self, scope: Scope, run_id: str, *, after: int = 0) -> AsyncIterator[Event]:
+        """
+        Return what a run tells, from its beginning or after event number *after*, until it has ended.
+
+        Of a run that ended long ago only the end is left.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        return self._events(await self.find(scope, run_id), after)
+
+    async def _events(self, record: RunRecord, after: int) -> AsyncIterator[Event]:
+        try:
+            async for event in self.runtime.events(record.id, after=after):
+                yield event
+        except UnavailableError:
+            if not record.ended:
+                raise
+            yield record.event(after + 1, f"run.{record.status}", {} if record.error is None else {"code": record.error.code})
 
     async def _attend(self, run_id: str, interaction: Interaction) -> RunRecord:
         """Wait until the run has settled, while its caller hears what it tells, and is asked what it can answer at once."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import attrs
 
 from nexus.exceptions import UnavailableError
-from nexus.models import RunRecord, Scope
+from nexus.models import Event, RunRecord, Scope
 from nexus.workflows.executor import Executor, error_of
 from nexus.workflows.live import SILENT
 
@@ -44,6 +45,16 @@ class RunHandle:
         """
         record = await self._executor.runtime.settled(self.id)
         return output_of(record)
+
+    async def events(self, *, after: int = 0) -> AsyncIterator[Event]:
+        """
+        Yield what the run tells, from the beginning or after event number *after*, until it has ended.
+
+        Raises:
+            UnavailableError: Another process carries the run.
+        """
+        async for event in await self._executor.events(self._scope, self.id, after=after):
+            yield event
 
     async def answer(self, answer: Any, question: str | None = None) -> RunRecord:
         """

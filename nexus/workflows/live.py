@@ -11,15 +11,19 @@ import attrs
 
 from nexus.abc import Clock, Interaction, TimeoutScope
 from nexus.exceptions import UnavailableError
-from nexus.models import Answers, Call, Event, Question, RunRecord, StepRow
+from nexus.models import Answers, Call, Event, ExecutionResult, Question, RunRecord, StepRow
 from nexus.workflows.codecs import Codecs
+from nexus.workflows.feeds import Feed
 from nexus.workflows.slots import Slots
+
+CallWorkflow = Callable[..., Awaitable[ExecutionResult[Any]]]
 
 
 class Silent(Interaction):
     """A caller that hears nothing and can answer nothing: the default in-process."""
 
     answers = Answers.NEVER
+    listens = False
 
     async def tell(self, event: Event) -> None:
         """Nobody listens."""
@@ -33,6 +37,37 @@ class Detached(Silent):
     """Nobody is attached now; an answer may come later."""
 
     answers = Answers.LATER
+
+
+@attrs.define(eq=False)
+class ThroughParent(Interaction):
+    """How a run talks that another waits for: by way of the other, to whoever listens to that."""
+
+    parent: LiveRun
+    step: str
+    answers: Answers = attrs.field(init=False)
+    listens: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        can_ask = self.parent.carried or self.parent.interaction.answers is Answers.NOW
+        self.answers = Answers.NOW if can_ask else Answers.NEVER
+        self.listens = self.parent.hears
+
+    async def tell(self, event: Event) -> None:
+        """Tell the other's caller."""
+        await self.parent.tell(event)
+
+    async def ask(self, question: Question) -> Any:
+        """Have the other ask, under a name of its own."""
+        name = f"{self.step}.{question.name}"
+        number = 1
+        while name in self.parent.questions:
+            number += 1
+            name = f"{self.step}.{question.name}.{number}"
+        question = attrs.evolve(question, name=name)
+        if self.parent.carried:
+            return await self.parent.park(self.parent, question)
+        return await self.parent.interaction.ask(question)
 
 
 SILENT = Silent()
@@ -61,6 +96,8 @@ class LiveRun:
         slots: The places that it takes while it goes on.
         holds_slots: Whether it has them now.
         parent: The run that waits for it.
+        feed: Keeps what it tells, where it may outlive its call.
+        call_workflow: Runs another workflow, as the application does in-process.
         single: The name of the only step, where that is all there is to the plan; its times are the run's.
         steps: The rows of the steps that ended.
         attempts: By step, how often it was tried, where that is more than once.
@@ -84,6 +121,8 @@ class LiveRun:
     slots: tuple[Slots, ...] = ()
     holds_slots: bool = False
     parent: LiveRun | None = None
+    feed: Feed | None = None
+    call_workflow: CallWorkflow | None = None
     limiter: Callable[[], anyio.CapacityLimiter]
     single: str | None = None
     steps: list[StepRow] = attrs.field(factory=list)
@@ -105,9 +144,33 @@ class LiveRun:
 
     @property
     def deadline(self) -> datetime | None:
-        """When its caller stops waiting, and it must have ended; None where nobody waits, or not any more."""
-        request = self.call.request
-        return None if request.detach or self.has_waited else request.deadline
+        """When what it calls must have ended; None where it is cancelled itself when its caller waits no longer."""
+        return None if self.carried else self.call.request.deadline
+
+    @property
+    def hears(self) -> bool:
+        """Whether anybody hears what it tells."""
+        return self.feed is not None or self.interaction.listens
+
+    async def tell(self, event: Event) -> None:
+        """Tell whoever listens."""
+        if self.feed is not None:
+            self.feed.put(event)
+        if self.interaction.listens:
+            await self.interaction.tell(event)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether anybody wants to be told what becomes of it."""
+        return self.feed is not None or self.interaction.follows
+
+    async def announce(self, type_: str, data: Mapping[str, Any]) -> None:
+        """Tell who follows it what became of it."""
+        event = self.event(type_, data)
+        if self.feed is not None:
+            self.feed.put(event)
+        if self.interaction.follows:
+            await self.interaction.tell(event)
 
     def notify(self) -> None:
         """Wake up who waits until it has settled or ended."""
@@ -174,16 +237,4 @@ class LiveRun:
     def event(self, type_: str, data: Mapping[str, Any]) -> Event:
         """Make an event of this run."""
         number = self.asked[""] = self.asked.get("", 0) + 1
-        record = self.record
-        return Event(
-            id=f"{record.id}-{number}",
-            type=type_,
-            data=data,
-            time=self.clock.now(),
-            run_id=record.id,
-            request_id=record.request_id,
-            source_channel=record.channel,
-            session_id=record.session,
-            tenant_id=record.tenant,
-            principal_id=record.principal,
-        )
+        return self.record.event(number, type_, data, time=self.clock.now())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar
 from operator import attrgetter
@@ -24,17 +25,19 @@ from nexus.exceptions import (
     ResourceExhaustedError,
     UnavailableError,
 )
-from nexus.models import Answers, Call, Question, RunError, RunRecord, RunStatus, Scope, StepRow, StepStatus
+from nexus.models import Answers, Call, Event, Question, RunError, RunRecord, RunStatus, Scope, StepRow, StepStatus
 from nexus.workflows.calling import being_cancelled
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.execution import TOLD, carry_out
-from nexus.workflows.live import DETACHED, LiveRun, OpenQuestion
+from nexus.workflows.feeds import Feed
+from nexus.workflows.live import DETACHED, CallWorkflow, LiveRun, OpenQuestion
 from nexus.workflows.plan import Plan
 from nexus.workflows.slots import Slots
 
 __all__ = ["LocalRuntime", "Work", "current_run"]
 
 THREADS: Final = 40
+MOST_FEEDS: Final = 1000
 CLEAN_UP_S: Final = 5.0
 ATTEMPTS: Final = 20
 STOPPED: Final = "the application stopped before the run ended"
@@ -86,6 +89,8 @@ class LocalRuntime(Runtime):
     concurrency: int = 1000
     queue_size: int = 10_000
     max_chunks: int = 10_000
+    call_workflow: CallWorkflow | None = attrs.field(default=None, init=False)
+    _feeds: OrderedDict[str, Feed] = attrs.field(factory=OrderedDict, init=False)
     _slots: tuple[Slots, ...] = attrs.field(init=False)
     _slots_of: WeakKeyDictionary[Plan, tuple[Slots, ...]] = attrs.field(factory=WeakKeyDictionary, init=False)
     _live: dict[str, LiveRun] = attrs.field(factory=dict, init=False)
@@ -168,6 +173,7 @@ class LocalRuntime(Runtime):
             started=clock.monotonic(),
             slots=self._slots if parent is None and work.plan.concurrency is None else self._slots_for(work, parent),
             parent=parent,
+            call_workflow=self.call_workflow,
             max_chunks=self.max_chunks,
             single=None if work.plan.single is None else work.plan.single.name,
         )
@@ -191,6 +197,7 @@ class LocalRuntime(Runtime):
         self._require_open(started=True)
         live = self._begin(run, work, interaction)
         live.stored = live.carried = True
+        live.feed = Feed()
         assert self._group is not None  # noqa: S101 - required above
         self._group.start_soon(self._carried, live, work, name=f"run {run.id}")
         return live
@@ -231,7 +238,7 @@ class LocalRuntime(Runtime):
                 if live.told_why:
                     scope.cancel()
                 try:
-                    if not live.try_take_slots():
+                    if live.is_followed or not live.try_take_slots():
                         await self._take_slots(live)
                     output = await carry_out(live, work.plan, work.inputs)
                 except Exception as raised:  # noqa: BLE001 - ends the run; its record says so
@@ -269,6 +276,8 @@ class LocalRuntime(Runtime):
                 await self._change(live, lambda record: record.changed(status="running"))
             except Exception as error:
                 raise UnavailableError(LOST.message) from error
+        if live.is_followed:
+            await live.announce("run.started", {"workflow": live.record.workflow})
 
     async def _end(self, live: LiveRun, output: Any, error: BaseException | None) -> RunRecord:
         record = live.record
@@ -295,12 +304,34 @@ class LocalRuntime(Runtime):
             raise
         finally:
             del self._live[record.id]
+            if live.feed is not None:
+                self._keep(live.feed, record.id)
             if failure is not None and error is not None:
                 live.record = live.record.changed(error=attrs.evolve(failure, exception=error))
                 if failure.code in {"failed", "internal"}:
                     self.report(live.record, error)
             self._notify(live)
+            if live.is_followed:
+                with anyio.move_on_after(CLEAN_UP_S, shield=True):
+                    await live.announce(f"run.{status}", {} if failure is None else {"code": failure.code})
+                if live.feed is not None:
+                    live.feed.close()
         return live.record
+
+    def _keep(self, feed: Feed, run_id: str) -> None:
+        """Keep what a run told for a while after its end: who submitted it may ask only then."""
+        self._feeds[run_id] = feed
+        if len(self._feeds) > MOST_FEEDS:
+            self._feeds.popitem(last=False)
+
+    async def events(self, run_id: str, *, after: int = 0) -> AsyncIterator[Event]:
+        """See `Runtime.events`."""
+        live = self._live.get(run_id)
+        feed = self._feeds.get(run_id) if live is None else live.feed
+        if feed is None:
+            raise UnavailableError(f"the events of run {run_id} are not kept here any more; its record is")
+        async for event in feed.events(after=after):
+            yield event
 
     async def _park(self, live: LiveRun, question: Question) -> Any:
         name = question.name
@@ -318,6 +349,7 @@ class LocalRuntime(Runtime):
         )
         live.has_waited = True
         self._notify(live)
+        await live.announce("run.waiting", {"questions": [question.view()]})
         live.give_slots_back()
         try:
             await waiting.answered.wait()

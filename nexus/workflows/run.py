@@ -13,7 +13,7 @@ import attrs
 from nexus.exceptions import InvalidArgumentError, Problem, UnavailableError
 from nexus.models import MISSING, Answers, Principal, Question, Session, Tenant
 from nexus.workflows.answers import answer_schema, check_answer, to_python
-from nexus.workflows.live import SILENT, LiveRun
+from nexus.workflows.live import LiveRun, ThroughParent
 
 __all__ = ["BlockingRun", "BlockingRunLog", "Run", "RunLog"]
 
@@ -115,8 +115,27 @@ class Run:
     async def chunk(self, value: Any) -> None:
         """Hand the caller a piece of the result, as an event; JSON has to have a word for it."""
         live = self._live
-        shown = live.codecs.to_builtins(value) if live.interaction is not SILENT else None
+        shown = live.codecs.to_builtins(value) if live.hears else None
         await self._tell("run.chunk", {"value": shown, "step": self._step})
+
+    async def execute(self, workflow: str | Callable[..., Any], /, **inputs: Any) -> Any:
+        """
+        Run another workflow, wait for it, and return its output.
+
+        It has this run's caller, session, deadline and cancellation, and talks to the same caller: its questions are questions
+        of this run.
+
+        Args:
+            workflow: Its name, `name@version`, or what was registered.
+            inputs: By name.
+
+        Raises:
+            NexusError: Why it did not succeed. One that raised is `WorkflowFailedError`, with what it raised as `__cause__`.
+        """
+        live = self._live
+        if live.call_workflow is None:
+            raise UnavailableError("workflows can't be called from here; use app.execute_workflow")
+        return (await live.call_workflow(workflow, inputs, interaction=ThroughParent(live, self._step))).results
 
     @overload
     async def ask(self, text: str, answer: type[T], /, *, name: str | None = None) -> T: ...
@@ -171,7 +190,7 @@ class Run:
         raise Problem(wrong.code, wrong.message, **wrong.details) from wrong
 
     async def _log(self, level: Level, message: str, fields: Mapping[str, Any]) -> None:
-        shown = {name: self._shown(value) for name, value in fields.items()} if self._live.interaction is not SILENT else {}
+        shown = {name: self._shown(value) for name, value in fields.items()} if self._live.hears else {}
         await self._tell("run.log", {"level": level, "message": message, "fields": shown, "step": self._step})
 
     def _shown(self, value: Any) -> Any:
@@ -182,8 +201,8 @@ class Run:
 
     async def _tell(self, type_: str, data: Mapping[str, Any]) -> None:
         live = self._live
-        if live.interaction is not SILENT:
-            await live.interaction.tell(live.event(type_, data))
+        if live.hears:
+            await live.tell(live.event(type_, data))
         # A step that does nothing but tell would never let go of the event loop, nor see that it was cancelled.
         now = live.clock.monotonic()
         if now - live.told_at >= BREATH:
