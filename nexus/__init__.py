@@ -39,6 +39,7 @@ from nexus.exceptions import (
 from nexus.models import ExecutionResult, Principal, Request, Response, RunRecord, Session, Tenant
 from nexus.workflows.definition import Group, Workflow, workflow
 from nexus.workflows.handle import RunHandle
+from nexus.workflows.injection import Inject
 from nexus.workflows.retries import Retry
 from nexus.workflows.run import BlockingRun, Run
 from nexus.workflows.steps import Input, StepFailure
@@ -58,6 +59,7 @@ __all__ = [
     "ExecutionResult",
     "ForbiddenError",
     "Group",
+    "Inject",
     "Input",
     "InternalError",
     "InvalidArgumentError",

@@ -13,8 +13,9 @@ from nexus.abc import Channel, Clock, Gateway, Guard, RunStore, Runtime, Session
 from nexus.catalogue import Catalogue
 from nexus.clock import SystemClock
 from nexus.config import NexusConfig
+from nexus.dependencies import Dependencies
 from nexus.exceptions import ConfigurationError
-from nexus.instrumentation.log import log_request, log_run
+from nexus.instrumentation.log import log_dependency, log_request, log_run
 from nexus.memory import MemoryRunStore, MemorySessionStore
 from nexus.operations import add_operations
 from nexus.operations.runs import run_operations
@@ -81,6 +82,13 @@ def create_nexus(
             max_chunks=config.max_chunks,
         )
     executor = Executor(runtime, runs, clock, codecs)
+    dependencies = Dependencies(
+        clock=clock,
+        wanted=catalogue.injected,
+        report=log_dependency,
+        grace=config.shutdown_grace.total_seconds(),
+        patience=config.health_check_timeout.total_seconds(),
+    )
     dispatcher = Dispatcher(
         catalogue=catalogue,
         sessions=Sessions(sessions),
@@ -98,7 +106,8 @@ def create_nexus(
         codecs=codecs,
         executor=executor,
         dispatcher=dispatcher,
-        services=[sessions, runs, runtime],
+        dependencies=dependencies,
+        services=[sessions, runs, dependencies, runtime],
     )
     if isinstance(runtime, LocalRuntime):
         runtime.call_workflow = app.execute_workflow

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from types import ModuleType, TracebackType
@@ -18,6 +18,7 @@ from nexus.abc import Channel, Clock, Gateway, Guard, Interaction, Service
 from nexus.adapters import load
 from nexus.catalogue import Catalogue, workflow_entry
 from nexus.config import NexusConfig
+from nexus.dependencies import Dependencies, Per
 from nexus.exceptions import ConfigurationError, NexusError, UnavailableError, WorkflowNotFoundError
 from nexus.models import APPLICATION, Caller, ExecutionResult, Operation, Principal, Request, Response
 from nexus.workflows.codecs import Codecs
@@ -51,6 +52,7 @@ class Nexus:
     codecs: Codecs
     executor: Executor
     dispatcher: Dispatcher
+    dependencies: Dependencies
     services: Sequence[Service]
     _channels: dict[str, Channel] = attrs.field(factory=dict, init=False)
     _stack: AsyncExitStack | None = attrs.field(default=None, init=False)
@@ -161,7 +163,9 @@ class Nexus:
             RegistrationError: One can't be registered; the text names the place and the way out.
         """
         definitions = [definition for thing in what for definition in definitions_in(thing)]
-        self.catalogue.add(*[workflow_entry(definition, self.codecs, self.executor) for definition in definitions])
+        self.catalogue.add(
+            *[workflow_entry(definition, self.codecs, self.executor, self.dependencies) for definition in definitions]
+        )
 
     def codec(self, type_: type[T], *, encode: Callable[[T], Any], decode: Callable[[Any], T], schema: Mapping[str, Any]) -> None:
         """
@@ -174,6 +178,57 @@ class Nexus:
             schema: JSON Schema (2020-12) of the JSON value.
         """
         self.codecs.add(type_, encode=encode, decode=decode, schema=schema)
+
+    def provide(
+        self,
+        dependency: type[T],
+        factory: Callable[..., Any],
+        /,
+        *,
+        per: Per = "step",
+        health: Callable[[T], Awaitable[object]] | None = None,
+    ) -> None:
+        """
+        Say how a dependency is made, which a step takes as a parameter `pool: Inject[Pool]`, or by `await run.get(Pool)`.
+
+        It is opened when it is first asked for, and closed when its time is over, in the reverse order. What closes it at the end
+        of a step or a run belongs to that: if it raises, the step or run fails; a context manager is told how the work ended, and
+        can't turn a failure into a success. After a cancellation it has five seconds.
+
+        Args:
+            dependency: The type, exactly that, by which it is asked for; a `NewType` to have two of one class.
+            factory: Makes one: a class, a function, or a generator function that yields one. Its parameters are dependencies, by
+                their types; where a parameter has a default, that is taken if nobody provides its type. What it returns is
+                entered if it is a context manager, so that leaving closes it. `def` functions and context managers that are not
+                async are worked in threads, as `def` steps are; a class is called on the event loop. One that lasts for a step
+                or a run may take `Run` (in a thread `BlockingRun`).
+            per: How long it lasts, and so who shares it: one call of a `step`, an item of a fan-out too; a `run`; the runs of one
+                `session`, as long as there is one that uses it (where no store keeps the session, those of one call); or the
+                `app`, until that is stopped. Those of a session or of the application need one that is started.
+            health: Asked by `/health/ready` of one that is per "app" and open; raises, or returns False, where it is not well.
+
+        Raises:
+            RegistrationError: It can't be provided; the text names the place and the way out.
+        """
+        namespace = sys._getframe(1).f_locals  # noqa: SLF001 - hints may name what is local there
+        self.dependencies.provide(dependency, factory, per=per, health=health, namespace=namespace)
+
+    def override(self, dependency: type[Any], fake: Any, /) -> AbstractContextManager[None]:
+        """
+        Let everybody who asks for a dependency have this fake instead, inside a `with`; for tests.
+
+        It is handed out as it is, never opened nor closed; dependencies that take it are made anew for the time of the `with`.
+        What was handed out before stays what it is.
+
+        Args:
+            dependency: The type, provided or not.
+            fake: What is had instead, not what makes it.
+        """
+        return self.dependencies.override(dependency, fake)
+
+    async def health(self) -> Mapping[str, bool]:
+        """Return by name which open dependencies are well, of those that can say."""
+        return await self.dependencies.health()
 
     def add_guard(self, guard: Guard) -> None:
         """Add a guard after those that are there; it sees every call from now on."""

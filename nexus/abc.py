@@ -145,6 +145,10 @@ class Gateway(Protocol):
         """Whether new requests are welcome: started, and not stopping."""
         ...
 
+    async def health(self) -> Mapping[str, bool]:
+        """Return by name which open dependencies are well, of those that can say."""
+        ...
+
     def encode(self, value: Any) -> bytes:
         """Return JSON (RFC 8259, UTF-8) of any value a workflow may return, alone or in mappings and sequences."""
         ...

@@ -16,6 +16,7 @@ from nexus.models import Call, Operation, RunRecord
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.definition import FunctionWorkflow, Workflow
 from nexus.workflows.executor import Executor, error_of
+from nexus.workflows.injection import Lender
 from nexus.workflows.plan import compile_plan
 from nexus.workflows.signatures import Signature, describe
 from nexus.workflows.steps import place_of
@@ -34,12 +35,18 @@ Outcome = tuple[Any, RunRecord | None, NexusError | None]
 
 @attrs.frozen(kw_only=True, eq=False)
 class Entry:
-    """An operation, and what the gateway needs to carry it out."""
+    """
+    An operation, and what the gateway needs to carry it out.
+
+    Attributes:
+        injected: Which step takes a dependency, and of which type.
+    """
 
     operation: Operation
     signature: Signature
     carry_out: Callable[[Call, dict[str, Any], Interaction], Awaitable[Outcome]]
     source: Callable[..., Any] | Workflow | None = None
+    injected: Sequence[tuple[str, Any]] = ()
 
 
 @attrs.frozen(eq=False)
@@ -146,6 +153,10 @@ class Catalogue:
         """Return what shows on *channel* (None: any), sorted by name, the newest version first."""
         return self._view(channel).operations
 
+    def injected(self) -> Sequence[tuple[str, Any]]:
+        """Return which steps take a dependency, and of which type."""
+        return [taken for reference in self._entries if "@" in reference for taken in self._entries[reference].injected]
+
     def _view(self, channel: str | None) -> View:
         if channel not in self._views:
             operations: list[Operation] = []
@@ -205,14 +216,14 @@ def _code_of(source: Callable[..., Any] | Workflow | None) -> CodeType | None:
     return code if isinstance(code, CodeType) else None
 
 
-def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor) -> Entry:
+def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor, lender: Lender) -> Entry:
     """
     Compile a workflow into an entry.
 
     Raises:
         RegistrationError: The graph or a signature is wrong; the text names the place and the way out.
     """
-    plan = compile_plan(definition, codecs)
+    plan = compile_plan(definition, codecs, lender)
     options = definition.options
     summary, _, description = options.description.strip().partition("\n")
     if not summary and isinstance(definition, FunctionWorkflow):
@@ -240,7 +251,10 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor) -> 
         run = await executor.run(call, operation, plan, inputs, interaction)
         return run.output, run, error_of(run)
 
-    return Entry(operation=operation, signature=plan.signature, carry_out=carry_out, source=definition.origin)
+    injected = [
+        (f"{step.definition.place}: step {step.name!r}", wanted) for step in plan.graph.steps for wanted in step.injected.values()
+    ]
+    return Entry(operation=operation, signature=plan.signature, carry_out=carry_out, source=definition.origin, injected=injected)
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:

@@ -204,7 +204,8 @@ class NexusConfig:
             was written: the folder of the toml file, or of the file that calls `create_nexus`, else the current folder.
         max_body_bytes: A longer request is refused.
         request_timeout: How long a request may take; None is without limit.
-        shutdown_grace: How long runs in flight may go on when the application stops.
+        shutdown_grace: How long runs in flight may go on when the application stops, and then dependencies take to close.
+        health_check_timeout: How long a dependency may take to say that it is well.
         concurrency: How many runs go on at once.
         queue_size: How many runs may wait for their turn, in all and of each workflow that has a `concurrency`; one more is
             refused with `resource_exhausted`.
@@ -222,6 +223,7 @@ class NexusConfig:
     max_body_bytes: int = attrs.field(default=10_000_000, converter=_size)
     request_timeout: timedelta | None = attrs.field(default=None, converter=_timeout)
     shutdown_grace: timedelta = attrs.field(default=timedelta(seconds=10), converter=_duration)
+    health_check_timeout: timedelta = attrs.field(default=timedelta(seconds=2), converter=_duration)
     concurrency: int = attrs.field(default=1000, converter=_count)
     queue_size: int = attrs.field(default=10_000, converter=_count)
     max_chunks: int = attrs.field(default=10_000, converter=_count)

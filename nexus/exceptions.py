@@ -244,7 +244,7 @@ class InternalError(NexusError):
 
 
 class RegistrationError(InternalError):
-    """A workflow that can't be registered; the text names the place and the way out."""
+    """A workflow that can't be registered, or a dependency that can't be provided; the text names the place and the way out."""
 
 
 class ConfigurationError(InternalError):

@@ -97,7 +97,9 @@ class ApiChannel(Channel):
         endpoint.require(head.method)
         if endpoint.kind == "health":
             ready = endpoint is not READY or self.gateway.ready
-            return render.health(ready=ready, request_id=head.request_id or uuid.uuid4().hex)
+            well = await self.gateway.health() if endpoint is READY and ready else {}
+            failing = [name for name, is_well in well.items() if not is_well]
+            return render.health(ready=ready, failing=failing, request_id=head.request_id or uuid.uuid4().hex)
         media = parse.negotiate(head, endpoint.media)
         if endpoint.method == "POST":
             return await self._post(head, endpoint, target, receive)

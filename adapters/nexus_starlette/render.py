@@ -117,8 +117,11 @@ def failed(request_id: str, error: NexusError) -> Answer:
     return Answer(status, request_id, error=error, headers=_headers_of(error, status))
 
 
-def health(*, ready: bool, request_id: str) -> Answer:
+def health(*, ready: bool, request_id: str, failing: Sequence[str] = ()) -> Answer:
     """Return the reply to a probe, which is no request: no guard sees it, and it is not logged."""
+    if failing:
+        text = f"not well: {', '.join(failing)}; the log has the reason"
+        return failed(request_id, UnavailableError(text, failing=list(failing)))
     if ready:
         return Answer(200, request_id, {"status": "ok"})
     return failed(request_id, UnavailableError("the application is starting or stopping; ask another, or later"))

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from nexus.models import Request, Response, RunRecord
 
-__all__ = ["log_request", "log_run"]
+__all__ = ["log_dependency", "log_request", "log_run"]
 
 REQUESTS: Final = logging.getLogger("nexus.request")
 RUNS: Final = logging.getLogger("nexus.run")
+DEPENDENCIES: Final = logging.getLogger("nexus.dependency")
 
 
 @cache
@@ -59,3 +60,8 @@ def log_run(record: RunRecord, error: BaseException) -> None:
         run_id=record.id,
         workflow=f"{record.workflow}@{record.workflow_version}",
     )
+
+
+def log_dependency(name: str, error: BaseException) -> None:
+    """Write what a dependency raised that nobody else is told of: it could not be closed, ended by itself, or is not well."""
+    _structured(DEPENDENCIES).error("dependency failed", exception=error, dependency=name)

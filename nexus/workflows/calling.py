@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
 from typing import Any
 
@@ -64,6 +64,20 @@ def call_step(
 
 
 def _attempt(live: LiveRun, step: PlannedStep, name: str, arguments: dict[str, Any], hand_on: HandOn | None) -> Awaitable[Any]:
+    if step.borrows and live.loans is not None:
+        borrowed = live.loans.of_step(name, step.injected)
+        return _borrowing(borrowed, lambda injected: _called(live, step, name, {**arguments, **injected}, hand_on))
+    return _called(live, step, name, arguments, hand_on)
+
+
+async def _borrowing(
+    borrowed: AbstractAsyncContextManager[Mapping[str, Any]], call: Callable[[Mapping[str, Any]], Awaitable[Any]]
+) -> Any:
+    async with borrowed as injected:
+        return await call(injected)
+
+
+def _called(live: LiveRun, step: PlannedStep, name: str, arguments: dict[str, Any], hand_on: HandOn | None) -> Awaitable[Any]:
     if step.run_parameter is not None:
         run = Run(live, name)
         arguments[step.run_parameter] = run if step.is_async else BlockingRun(run)

@@ -31,7 +31,7 @@ text not for its caller.
 """
 
 
-async def carry_out(live: LiveRun, plan: Plan, inputs: dict[str, Any]) -> Any:
+def carry_out(live: LiveRun, plan: Plan, inputs: dict[str, Any]) -> Awaitable[Any]:
     """
     Return the workflow's output, or raise what its first failing step raised.
 
@@ -41,7 +41,16 @@ async def carry_out(live: LiveRun, plan: Plan, inputs: dict[str, Any]) -> Any:
         step = plan.single
         if step.run_parameter is not None:
             inputs[step.run_parameter] = Run(live, step.name)
-        return await step.function(**inputs)
+            if plan.lender.lends:
+                return plan.lender.carry(live, partial(step.function, **inputs))
+        called: Awaitable[Any] = step.function(**inputs)
+        return called
+    if plan.injects or (plan.takes_run and plan.lender.lends):
+        return plan.lender.carry(live, partial(_carry_out_steps, live, plan, inputs))
+    return _carry_out_steps(live, plan, inputs)
+
+
+async def _carry_out_steps(live: LiveRun, plan: Plan, inputs: dict[str, Any]) -> Any:
     results: list[Any] = [None] * len(plan.steps)
     if plan.in_line:
         for index in range(len(plan.steps)):

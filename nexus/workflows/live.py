@@ -14,6 +14,7 @@ from nexus.exceptions import UnavailableError
 from nexus.models import Answers, Call, Event, ExecutionResult, Question, RunRecord, StepRow
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.feeds import Feed
+from nexus.workflows.injection import Loans
 from nexus.workflows.slots import Slots
 
 CallWorkflow = Callable[..., Awaitable[ExecutionResult[Any]]]
@@ -99,6 +100,7 @@ class LiveRun:
         feed: Keeps what it tells, where it may outlive its call.
         call_workflow: Runs another workflow, as the application does in-process.
         single: The name of the only step, where that is all there is to the plan; its times are the run's.
+        loans: What it has borrowed, where the application lends anything to it.
         steps: The rows of the steps that ended.
         attempts: By step, how often it was tried, where that is more than once.
         max_chunks: How many values a workflow may yield.
@@ -125,6 +127,7 @@ class LiveRun:
     call_workflow: CallWorkflow | None = None
     limiter: Callable[[], anyio.CapacityLimiter]
     single: str | None = None
+    loans: Loans | None = None
     steps: list[StepRow] = attrs.field(factory=list)
     attempts: dict[str, int] = attrs.field(factory=dict)
     max_chunks: int = 10_000

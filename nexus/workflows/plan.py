@@ -10,6 +10,7 @@ import attrs
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.definition import Workflow
 from nexus.workflows.graph import Graph
+from nexus.workflows.injection import Lender
 from nexus.workflows.retries import Retry
 from nexus.workflows.run import BlockingRun, Run
 from nexus.workflows.signatures import Signature
@@ -26,6 +27,8 @@ class PlannedStep:
 
     Attributes:
         run_type: `Run` or `BlockingRun`, where a parameter gets the run.
+        injected: The parameters that get dependencies, and their types.
+        borrows: It gets dependencies, or may ask its run for them.
         from_steps: `(parameter, index of the step)`.
         from_inputs: `(parameter, input)`.
         each: `(parameter, index of the step, None)` or `(parameter, -1, input)`.
@@ -37,7 +40,7 @@ class PlannedStep:
         is_streamed: It is such a fan-out: the step that yields carries it out.
         keeps: What it yields is wanted as a list too.
         is_output: Its result is the workflow's.
-        plain: `async def` that does not yield, tried once, without timeout, and its run is not asked for.
+        plain: `async def` that does not yield, tried once, without timeout, and given nothing but results and inputs.
     """
 
     name: str
@@ -45,6 +48,8 @@ class PlannedStep:
     is_async: bool
     run_parameter: str | None
     run_type: type[Run | BlockingRun] | None
+    injected: Mapping[str, Any]
+    borrows: bool
     from_steps: tuple[tuple[str, int], ...]
     from_inputs: tuple[tuple[str, str], ...]
     each: tuple[str, int, str | None] | None
@@ -73,10 +78,12 @@ class Plan:
     Attributes:
         in_line: Each step has at most one before and one after it, so that they run one after another with no task.
         takes_run: A step may ask.
+        lender: Has the application's dependencies.
+        injects: A step has a parameter that gets one.
         may_skip: A step has a `when`.
         timeout: Seconds for a whole run.
         concurrency: At most this many runs at once.
-        single: The only step, where that is all there is to it: `async def`, no fan-out, no option.
+        single: The only step, where that is all there is to it: `async def`, no fan-out, no option, nothing injected.
     """
 
     graph: Graph
@@ -85,13 +92,15 @@ class Plan:
     output: int
     in_line: bool
     takes_run: bool
+    lender: Lender
+    injects: bool
     may_skip: bool
     timeout: float | None
     concurrency: int | None
     single: PlannedStep | None
 
 
-def compile_plan(workflow: Workflow, codecs: Codecs) -> Plan:
+def compile_plan(workflow: Workflow, codecs: Codecs, lender: Lender) -> Plan:
     """
     Compile a workflow.
 
@@ -114,6 +123,7 @@ def compile_plan(workflow: Workflow, codecs: Codecs) -> Plan:
         and first.each is None
         and first.timeout is None
         and first.retry is None
+        and not first.injected
     )
     return Plan(
         graph=graph,
@@ -123,6 +133,8 @@ def compile_plan(workflow: Workflow, codecs: Codecs) -> Plan:
         in_line=sum(not s.waits_for for s in steps) == 1
         and all(s.waits_for <= 1 and len(s.followers) <= 1 and not s.streams_to for s in steps),
         takes_run=any(step.run_type is not None for step in steps),
+        lender=lender,
+        injects=any(step.injected for step in steps),
         may_skip=any(step.when is not None for step in steps),
         timeout=workflow.options.timeout,
         concurrency=workflow.options.concurrency,
@@ -161,6 +173,8 @@ def _planned(step: StepNode, graph: Graph, index: Mapping[str, int], followers: 
         is_async=step.is_async,
         run_parameter=step.run_parameter,
         run_type=run_type,
+        injected=step.injected,
+        borrows=bool(step.injected) or run_type is not None,
         from_steps=tuple((parameter, index[source]) for parameter, source in step.from_steps),
         from_inputs=tuple(step.from_inputs),
         each=each,
@@ -181,6 +195,7 @@ def _planned(step: StepNode, graph: Graph, index: Mapping[str, int], followers: 
         plain=step.is_async
         and not step.yields
         and step.run_parameter is None
+        and not step.injected
         and definition.timeout is None
         and definition.retry is None,
     )

@@ -13,6 +13,7 @@ import attrs
 from nexus.exceptions import InvalidArgumentError, Problem, UnavailableError
 from nexus.models import MISSING, Answers, Principal, Question, Session, Tenant
 from nexus.workflows.answers import answer_schema, check_answer, to_python
+from nexus.workflows.injection import not_provided
 from nexus.workflows.live import LiveRun, ThroughParent
 
 __all__ = ["BlockingRun", "BlockingRunLog", "Run", "RunLog"]
@@ -179,6 +180,25 @@ class Run:
             return default
         return to_python(answer, given, live.codecs)
 
+    async def get(self, dependency: type[T], /) -> T:
+        """
+        Return the application's dependency of exactly that type, see `Nexus.provide`; it is closed when its time is over.
+
+        The same as a parameter `db: Inject[Pool]`, for what only some calls of a step need.
+
+        Args:
+            dependency: Its type.
+
+        Raises:
+            RegistrationError: Nobody provides one.
+            UnavailableError: It lasts longer than a run, and the application is not started.
+        """
+        loans = self._live.loans
+        if loans is None:
+            raise not_provided(f"step {self._step!r} of {self.workflow!r}", dependency)
+        found: T = await loans.get(self._step, dependency)
+        return found
+
     async def _ask_now(self, question: Question) -> Any:
         for _ in range(ATTEMPTS):
             given = await self._live.interaction.ask(question)
@@ -313,6 +333,11 @@ class BlockingRun:
                 limiter.total_tokens -= 1
 
         return _from_thread(ask)
+
+    def get(self, dependency: type[T], /) -> T:
+        """See `Run.get`."""
+        found: T = _from_thread(self._run.get, dependency)
+        return found
 
     def check_cancelled(self) -> None:
         """Raise the event loop's cancellation here if the run was cancelled; call it in long loops, and let it pass."""

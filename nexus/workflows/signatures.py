@@ -27,7 +27,7 @@ from nexus.workflows.files import FilesRoot
 from nexus.workflows.hints_docs import Description, describe
 from nexus.workflows.schema import Definitions
 
-__all__ = ["Description", "Parameter", "Signature", "describe", "parameters_of", "returns_of"]
+__all__ = ["Description", "Parameter", "Signature", "describe", "parameters_of", "resolved", "returns_of"]
 
 UNMOVED: Final = (type(None), bool, int, float, str, bytes)
 
@@ -78,7 +78,7 @@ def parameters_of(function: Any, *, place: str, localns: Mapping[str, Any] | Non
         found.append(
             Parameter(
                 name=parameter.name,
-                hint=_resolved(function, parameter.annotation, f"{place}: parameter {parameter.name!r}", localns),
+                hint=resolved(function, parameter.annotation, f"{place}: parameter {parameter.name!r}", localns),
                 default=MISSING if parameter.default is parameter.empty else parameter.default,
                 description=descriptions.get(parameter.name, ""),
                 place=place,
@@ -96,10 +96,22 @@ def returns_of(function: Any, *, place: str, localns: Mapping[str, Any] | None =
         RegistrationError: It can't be found at run time.
     """
     annotation = inspect.signature(function).return_annotation
-    return Any if annotation is inspect.Signature.empty else _resolved(function, annotation, f"{place}: the result", localns)
+    return Any if annotation is inspect.Signature.empty else resolved(function, annotation, f"{place}: the result", localns)
 
 
-def _resolved(function: Any, annotation: Any, where: str, localns: Mapping[str, Any] | None) -> Any:
+def resolved(function: Any, annotation: Any, where: str, localns: Mapping[str, Any] | None) -> Any:
+    """
+    Return an annotation of the function as the type that it names.
+
+    Args:
+        function: In whose module it was written.
+        annotation: The type, or its text.
+        where: The place, for messages.
+        localns: More names to look it up in.
+
+    Raises:
+        RegistrationError: It can't be found at run time.
+    """
     home = _home(function)
     cells = zip(home.__code__.co_freevars, home.__closure__ or (), strict=True)
     known = {**(localns or {}), **{name: cell.cell_contents for name, cell in cells if not _is_empty(cell)}}

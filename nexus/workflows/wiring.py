@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Optional, get_args, get_origin
 
 import attrs
@@ -11,6 +11,7 @@ import attrs
 from nexus.exceptions import RegistrationError
 from nexus.models import MISSING
 from nexus.workflows.fits import named
+from nexus.workflows.injection import injected_parameters
 from nexus.workflows.processes import is_importable
 from nexus.workflows.run import BlockingRun, Run
 from nexus.workflows.signatures import Parameter, parameters_of, returns_of
@@ -26,6 +27,7 @@ class StepNode:
 
     Attributes:
         run_parameter: The parameter that gets the run, by its type.
+        injected: The parameters that get dependencies, and their types.
         from_steps: `(parameter, step's name)`; without the one of `each`.
         from_inputs: `(parameter, workflow's input)`; without the one of `each`.
         each: `(parameter, is a step, name)` of what is iterated.
@@ -38,6 +40,7 @@ class StepNode:
     definition: StepDefinition
     is_async: bool
     run_parameter: str | None
+    injected: Mapping[str, Any]
     parameters: Sequence[Parameter]
     from_steps: Sequence[tuple[str, str]]
     from_inputs: Sequence[tuple[str, str]]
@@ -103,7 +106,13 @@ def wire(step: StepDefinition, names: set[str]) -> StepNode:
     run_parameter = _run_parameter(everything, is_async=is_async, place=place)
     _check_place_of_run(step, is_async=is_async, run_parameter=run_parameter)
     _check_after(step, names)
-    parameters = [parameter for parameter in everything if parameter.name != run_parameter]
+    injected = injected_parameters(everything, place=place)
+    if injected and step.run_in == "process":
+        raise RegistrationError(
+            f"{place}: a step with run_in='process' can't take dependencies, for they stay in this one; "
+            f"pass it what it needs of them, from a step before"
+        )
+    parameters = [parameter for parameter in everything if parameter.name not in {run_parameter, *injected}]
     by_name = {parameter.name for parameter in parameters}
     each = None
     for name, source in step.each.items():
@@ -122,6 +131,7 @@ def wire(step: StepDefinition, names: set[str]) -> StepNode:
         definition=step,
         is_async=is_async,
         run_parameter=run_parameter,
+        injected=injected,
         parameters=parameters,
         from_steps=[(name, name) for name in rest if name in names],
         from_inputs=[(name, name) for name in rest if name not in names],
