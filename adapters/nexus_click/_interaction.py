@@ -14,7 +14,7 @@ from nexus.abc import Clock, Interaction
 from nexus.exceptions import CancelledError, UnavailableError
 from nexus.models import MISSING, Answers, Event, Question
 from nexus_click._parsing import Settings
-from nexus_click._rendering import clean
+from nexus_click._rendering import as_text, clean
 from nexus_click._terminal import Terminal
 
 YES_NO: Final = {"y": True, "yes": True, "true": True, "1": True, "n": False, "no": False, "false": False, "0": False}
@@ -52,9 +52,11 @@ class TerminalInteraction(Interaction):
         return self.terminal.can_prompt and not self.settings.no_input
 
     async def tell(self, event: Event) -> None:
-        """Show a log line, or how far a step is."""
+        """Show a log line, how far a step is, or a piece of the result."""
         if event.type == "run.log":
             self._write(log_line(event.data))
+        elif event.type == "run.chunk" and self.terminal.stderr.isatty():
+            self._write(as_text(event.data["value"]))
         elif event.type == "run.progress" and self.terminal.stderr.isatty() and self._held is None:
             self._progress(event.data)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, get_args
 
 import attrs
@@ -55,12 +56,15 @@ class ClientInteraction(Interaction):
         self.answers = answers_of(self.ctx)
 
     async def tell(self, event: Event) -> None:
-        """Send progress, if the call asked for it, and messages, if the client hears them."""
+        """Send progress, if the call asked for it, and messages, if the client hears them; a piece of the result is one too."""
         if event.type == "run.progress":
             told = event.data
             await self.ctx.session.report_progress(told["done"], told.get("total"), told.get("message") or None)
         elif event.type == "run.log":
-            await self._log(event)
+            told = event.data
+            await self._say(told["level"], told["step"], {"message": told["message"], **told["fields"]})
+        elif event.type == "run.chunk":
+            await self._say("info", event.data["step"], {"chunk": event.data["value"]})
 
     async def ask(self, question: Question) -> Any:
         """Show a form, and return what was filled in."""
@@ -73,19 +77,13 @@ class ClientInteraction(Interaction):
             raise CancelledError(f"the question {question.text!r} was declined")
         return answer(question, result.content)
 
-    async def _log(self, event: Event) -> None:
-        told = event.data
-        level: LoggingLevel = told["level"] if told["level"] in LEVELS else "info"
+    async def _say(self, level: LoggingLevel, step: str, data: Mapping[str, Any]) -> None:
         if level not in allowed_log_levels(self.ctx.protocol_version, self.ctx.meta):
             return
         if self.least is not None and LEVELS.index(level) < LEVELS.index(self.least):
             return
         # `send_log_message` does this too, and warns each time that MCP 2026-07-28 makes messages an opt-in.
         await self.ctx.session.send_notification(
-            LoggingMessageNotification(
-                params=LoggingMessageNotificationParams(
-                    level=level, logger=told.get("step"), data={"message": told["message"], **told.get("fields", {})}
-                )
-            ),
+            LoggingMessageNotification(params=LoggingMessageNotificationParams(level=level, logger=step, data=data)),
             related_request_id=self.ctx.request_id,
         )
