@@ -247,3 +247,24 @@ async def test_ten_thousand_at_once_are_all_run_never_too_many_and_leave_no_memo
         tracemalloc.stop()
     assert (most, done) == (50, 20_000)
     assert after < 1.1 * before
+
+
+@pytest.mark.slow
+async def test_a_thousand_waiting_runs_cost_under_twenty_kilobytes_each() -> None:
+    @nexus.workflow
+    async def asks(*, run: Run) -> bool:
+        return await run.ask("Go on?", bool)
+
+    async with app_of(asks) as app:
+        await (await app.submit_workflow(asks)).cancel()
+        gc.collect()
+        tracemalloc.start()
+        handles = [await app.submit_workflow(asks) for _ in range(1000)]
+        await anyio.wait_all_tasks_blocked()
+        gc.collect()
+        used, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert {(await handle.status()).status for handle in handles} == {"waiting"}
+        assert used / 1000 < 20_000
+        for handle in handles:
+            await handle.answer(True)
