@@ -25,6 +25,7 @@ from nexus.exceptions import (
 from nexus.models import ANONYMOUS, APPLICATION, Call, Caller, Operation, Principal, Request, Response, Tenant
 from nexus.sessions import Sessions
 from nexus.workflows.files import FilesRoot
+from nexus.workflows.folders import Folders
 from nexus.workflows.live import SILENT
 from nexus.workflows.local import current_run
 
@@ -49,6 +50,7 @@ class Dispatcher:
     guards: list[Guard]
     clock: Clock
     files: FilesRoot
+    folders: Folders
     log_request: Callable[[Request, Response, float], None]
     timeout: timedelta | None = None
     stopping: bool = False
@@ -71,6 +73,9 @@ class Dispatcher:
             raise
         except Exception as raised:  # noqa: BLE001 - told to the caller, and logged; it must not take the channel with it
             response = Response(request_id=request_id, error=_told(raised, request_id))
+        finally:
+            if request.form is not None:
+                await self.folders.release(request.form)
         self.log_request(request, response, clock.monotonic() - started)
         return response
 
@@ -110,7 +115,8 @@ class Dispatcher:
         files = None if request.trusted_files else self.files
         if call.depth > DEEPEST:
             raise ResourceExhaustedError(f"workflows call each other {DEEPEST} deep; {request.operation!r} is one too many")
-        arguments = entry.signature.check(request.arguments, lenient=request.lenient, files=files)
+        given = request.arguments if request.form is None else await self.folders.receive(call, request.form)
+        arguments = entry.signature.check(given, lenient=request.lenient, files=files)
         if request.deadline is None or entry.operation.kind == "workflow":
             return await entry.carry_out(call, arguments, interaction)
         with self.clock.timeout(max(0.0, (request.deadline - call.now).total_seconds())):

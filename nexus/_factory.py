@@ -24,6 +24,7 @@ from nexus.sessions import Sessions
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.executor import Executor
 from nexus.workflows.files import FilesRoot
+from nexus.workflows.folders import Folders
 from nexus.workflows.local import LocalRuntime
 
 __all__ = ["create_nexus"]
@@ -70,11 +71,13 @@ def create_nexus(
     clock = clock or SystemClock()
     codecs, catalogue = Codecs(), Catalogue()
     runs, sessions = run_store or MemoryRunStore(), session_store or MemorySessionStore()
+    folders = Folders(config.runs_root, runs, clock, codecs)
     if runtime is None:
         runtime = LocalRuntime(
             runs,
             clock,
             codecs,
+            folders,
             log_run,
             grace=config.shutdown_grace.total_seconds(),
             concurrency=config.concurrency,
@@ -95,6 +98,7 @@ def create_nexus(
         guards=list(guards),
         clock=clock,
         files=FilesRoot(config.files_root),
+        folders=folders,
         log_request=log_request,
         timeout=config.request_timeout,
     )
@@ -107,7 +111,7 @@ def create_nexus(
         executor=executor,
         dispatcher=dispatcher,
         dependencies=dependencies,
-        services=[sessions, runs, dependencies, runtime],
+        services=[sessions, runs, dependencies, folders, runtime],
     )
     if isinstance(runtime, LocalRuntime):
         runtime.call_workflow = app.execute_workflow

@@ -129,6 +129,10 @@ class Nexus:
         """Be ready no more: new runs are refused with `unavailable`, those in flight go on."""
         self.dispatcher.stopping = True
 
+    def keep_files(self) -> None:
+        """Let the files that runs hand out stay when the application stops; then they are yours to remove."""
+        self.dispatcher.folders.stay = True
+
     # ---- what can be called
 
     @overload
@@ -281,9 +285,9 @@ class Nexus:
         entry = self.catalogue.find(reference, channel)
         return None if entry is None else entry.operation
 
-    def encode(self, value: Any) -> bytes:
-        """Return JSON (RFC 8259, UTF-8) of any value that a workflow may return."""
-        return self.codecs.encode(value)
+    def encode(self, value: Any, *, remote: bool = False) -> bytes:
+        """Return JSON (RFC 8259, UTF-8) of any value that a workflow may return; for a *remote* caller a path is its name."""
+        return self.codecs.encode_remote(value) if remote else self.codecs.encode(value)
 
     def to_builtins(self, value: Any) -> Any:
         """Return the value as dict, list, str, int, float, bool and None."""

@@ -149,8 +149,12 @@ class Gateway(Protocol):
         """Return by name which open dependencies are well, of those that can say."""
         ...
 
-    def encode(self, value: Any) -> bytes:
-        """Return JSON (RFC 8259, UTF-8) of any value a workflow may return, alone or in mappings and sequences."""
+    def encode(self, value: Any, *, remote: bool = False) -> bytes:
+        """
+        Return JSON (RFC 8259, UTF-8) of any value a workflow may return, alone or in mappings and sequences.
+
+        Of a path a *remote* caller is shown the last part only, never where the files of this machine are.
+        """
         ...
 
     def to_builtins(self, value: Any) -> Any:

@@ -231,7 +231,6 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor, len
         summary, description = described.summary, described.description
     last = plan.graph.step(plan.graph.output)
     output, namespace = last.final_result, last.definition.namespace
-    codecs.field(output, place=f"{last.definition.place}: the result", localns=namespace)
     operation = Operation(
         name=options.name,
         kind="workflow",

@@ -202,7 +202,10 @@ class NexusConfig:
         version: The application's version, as callers see it.
         files_root: The folder in which the files named by remote callers are; None: they can name none. Relative to where it
             was written: the folder of the toml file, or of the file that calls `create_nexus`, else the current folder.
+        runs_root: The folder in which uploaded files, and those that runs make, are while they are needed; None: where temporary
+            files are. Relative as `files_root` is.
         max_body_bytes: A longer request is refused.
+        max_upload_bytes: A longer request with files is refused.
         request_timeout: How long a request may take; None is without limit.
         shutdown_grace: How long runs in flight may go on when the application stops, and then dependencies take to close.
         health_check_timeout: How long a dependency may take to say that it is well.
@@ -220,7 +223,9 @@ class NexusConfig:
     description: str = attrs.field(default="", converter=_text)
     version: str = attrs.field(default="0.1.0", converter=_text)
     files_root: Path | None = attrs.field(default=None, converter=_path, metadata={RELATIVE: True})
+    runs_root: Path | None = attrs.field(default=None, converter=_path, metadata={RELATIVE: True})
     max_body_bytes: int = attrs.field(default=10_000_000, converter=_size)
+    max_upload_bytes: int = attrs.field(default=100_000_000, converter=_size)
     request_timeout: timedelta | None = attrs.field(default=None, converter=_timeout)
     shutdown_grace: timedelta = attrs.field(default=timedelta(seconds=10), converter=_duration)
     health_check_timeout: timedelta = attrs.field(default=timedelta(seconds=2), converter=_duration)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
@@ -286,3 +287,31 @@ def test_what_only_looks_like_a_reference_is_left_alone() -> None:
     assert taken["properties"] == schema["properties"]
     assert taken["discriminator"] == {"propertyName": "kind", "mapping": {"city": "#/components/schemas/City"}}
     assert "$schema" not in taken
+
+
+async def test_a_workflow_that_takes_files_takes_a_form_and_one_that_gives_some_says_where_they_are() -> None:
+    app = create_nexus(NexusConfig())
+
+    @app.workflow
+    def convert(file: Path, others: list[Path], spare: Path | None = None, quality: int = 3) -> Path:
+        return file
+
+    document = await document_of(app)
+    OpenAPIV31SpecValidator(document).validate()
+    converted = document["paths"]["/api/workflows/convert/execute"]["post"]
+    form = converted["requestBody"]["content"]["multipart/form-data"]["schema"]
+    results = converted["responses"]["200"]["content"]["application/json"]["schema"]["properties"]["data"]["properties"]
+    assert form["required"] == ["file", "others"]
+    assert form["properties"]["file"] == {"type": "string", "format": "binary"}
+    assert form["properties"]["others"]["items"] == {"type": "string", "format": "binary"}
+    assert form["properties"]["spare"]["anyOf"] == [{"type": "string", "format": "binary"}, {"type": "null"}]
+    assert form["properties"]["quality"]["type"] == "integer"
+    assert results["files"]["items"] == {"$ref": "#/components/schemas/NexusFile"}
+
+
+async def test_a_workflow_without_files_takes_no_form_and_gives_none() -> None:
+    document = await document_of(desk())
+    planned = document["paths"]["/api/workflows/travel.plan/execute"]["post"]
+    assert list(planned["requestBody"]["content"]) == ["application/json"]
+    results = planned["responses"]["200"]["content"]["application/json"]["schema"]["properties"]["data"]["properties"]
+    assert "files" not in results

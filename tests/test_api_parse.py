@@ -37,6 +37,7 @@ def problems_of(error: InvalidArgumentError) -> list[str]:
         ("/api/workflows/a/execute", EXECUTE, "a"),
         ("/api/workflows/a/execute/", EXECUTE, "a"),
         ("/api/runs/f00", ROUTES["/api/runs/{id}"], "f00"),
+        ("/api/runs/f00/files/a b.csv", ROUTES["/api/runs/{id}/files/{name}"], "f00/a b.csv"),
         ("/api/runs/f00/cancel", CANCEL, "f00"),
         ("/api/runs/f00/answer", ANSWER, "f00"),
         ("/openapi.json", OPENAPI, ""),

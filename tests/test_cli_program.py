@@ -154,6 +154,26 @@ class TestRun:
         assert run_program(["run", "desk.py", "double", "--help"]) == 0
         assert "Usage: nexus run desk.py double [OPTIONS] N" in capsys.readouterr().out
 
+    def test_a_file_that_a_run_hands_out_is_there_afterwards(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        source = """
+            from pathlib import Path
+            import nexus
+
+            app = nexus.create_nexus(runs_root="runs")
+
+            @app.workflow
+            def note(text: str, run: nexus.BlockingRun) -> Path:
+                file = run.folder / "note.txt"
+                file.write_text(text)
+                return file
+        """
+        assert run_program(["run", write(folder, "desk_of_notes.py", source), "note", "hello", "--format", "json"]) == 0
+        file = Path(json.loads(capsys.readouterr().out))
+        assert file.read_text() == "hello"
+        assert file.is_relative_to(folder / "runs")
+
     @pytest.mark.slow
     def test_a_failure_has_its_traceback_above_it_and_not_in_it(self, folder: Path) -> None:
         done = python("-m", "nexus_click", "run", "desk.py", "broken", cwd=folder)

@@ -135,6 +135,8 @@ def test_flags_may_be_text(given: Any, expected: bool) -> None:
     ("setting", "value", "allowed"),
     [
         ("title", 3, "expected text, got 3"),
+        ("max_upload_bytes", 0, "expected a number of bytes, or text like '10 MB' or '512 KiB', got 0"),
+        ("runs_root", 3, "expected a path, got 3"),
         ("max_body_bytes", 0, "expected a number of bytes, or text like '10 MB' or '512 KiB', got 0"),
         ("max_body_bytes", float("inf"), "expected a number of bytes, or text like '10 MB' or '512 KiB', got inf"),
         ("max_body_bytes", "10 miles", "expected a number of bytes, or text like '10 MB' or '512 KiB', got '10 miles'"),

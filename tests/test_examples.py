@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
@@ -208,3 +209,13 @@ def test_a_response_becomes_a_result_or_an_error(lines: Any) -> None:
     assert lines.render(Response(request_id="1", error=refused)) == {
         "error": {"code": "not_found", "message": "there is none", "details": {}}
     }
+
+
+@pytest.mark.anyio
+async def test_a_weather_file_can_be_sent_to_the_desk(desk: Any) -> None:
+    transport = httpx.ASGITransport(desk.app.channel("api"))
+    async with desk.app, httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
+        response = await client.post(
+            "/api/workflows/process_data/execute", files={"file": (WEATHER.name, WEATHER.read_bytes())}, data={"limit": "10"}
+        )
+    assert response.json()["data"]["results"] == {"rows": 10, "wettest": "2012-01-04", "millimetres": 20.3}

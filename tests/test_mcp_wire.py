@@ -42,7 +42,7 @@ from nexus_mcp._wire import (
 class Encoder:
     """The part of a gateway that results are written with."""
 
-    def encode(self, value: Any) -> bytes:
+    def encode(self, value: Any, *, remote: bool = False) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode()
 
     def to_builtins(self, value: Any) -> Any:

@@ -46,6 +46,8 @@ def run_locally(app: Nexus, invocation: Invocation, terminal: Terminal, *, princ
 
 
 async def _run(app: Nexus, invocation: Invocation, terminal: Terminal, principal: Principal | None) -> int:
+    # Whoever called looks at them only when the application has stopped.
+    app.keep_files()
     channel = CliChannel(app, app.config)
     interaction = channel.interaction(invocation, terminal)
     response = None

@@ -72,7 +72,7 @@ def parse_answer(run_id: str, question: str, answer: Any, caller: Caller) -> Req
 
 def render_output(gateway: Gateway, response: Response, *, wraps: bool) -> dict[str, Any]:
     """Return the result of a call that succeeded; the same object as structure and as text."""
-    encoded = gateway.encode({"result": response.data} if wraps else response.data)
+    encoded = gateway.encode({"result": response.data} if wraps else response.data, remote=True)
     return {
         "content": [{"type": "text", "text": encoded.decode()}],
         "structuredContent": msgspec.json.decode(encoded),

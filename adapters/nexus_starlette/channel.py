@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import anyio
@@ -14,10 +15,12 @@ from nexus import __version__
 from nexus.abc import Channel, Gateway, Interaction
 from nexus.config import NexusConfig
 from nexus.exceptions import CancelledError, InternalError, NexusError, PayloadTooLargeError, WorkflowNotFoundError
-from nexus.models import Answers, Event, Question
+from nexus.models import Answers, Event, Form, Question, Response
 from nexus_starlette import parse, render
+from nexus_starlette.forms import FormReader, is_form
 from nexus_starlette.openapi import Document
-from nexus_starlette.routes import FIXED, MERMAID, READY, Endpoint, find
+from nexus_starlette.render import Answer
+from nexus_starlette.routes import EXECUTE, FILE, FIXED, MERMAID, READY, Endpoint, find
 from nexus_starlette.watch import Watch
 
 __all__ = ["ApiChannel"]
@@ -42,10 +45,12 @@ class AnswersLater(Interaction):
         raise InternalError(f"question {question.name!r} was put to a caller who answers later")
 
 
+APPLICATION_JSON: Final = b"application/json"
 LATER: Final = AnswersLater()
 LINGER_S: Final = 1.0
 LINGER_BYTES: Final = 16 * 2**20
 PRODUCT: Final = (b"x-nexus-version", __version__.encode())
+VERSION: Final = {"x-nexus-version": __version__}
 
 
 class ApiChannel(Channel):
@@ -63,6 +68,7 @@ class ApiChannel(Channel):
         self.gateway = gateway
         self._watch = Watch(gateway.clock)
         self._limit = config.max_body_bytes
+        self._upload_limit = config.max_upload_bytes
         self._document = Document(gateway)
 
     async def start(self, exit_stack: AsyncExitStack) -> None:
@@ -77,22 +83,28 @@ class ApiChannel(Channel):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer an HTTP request; one whose client has left too, for what is around this may wait for an answer."""
         head = parse.head_of(scope)
-        lingers = False
+        unread = False
         try:
             answer = await self._answer(head, receive)
+            if type(answer) is not Answer:
+                if isinstance(answer, render.Download):
+                    await answer.file(scope, receive, send)
+                    return
+                unread = isinstance(answer, render.Unread)
             body = self._encode(answer)
         except NexusError as error:
-            lingers = isinstance(error, PayloadTooLargeError) and not head.waits
+            unread = isinstance(error, PayloadTooLargeError)
             rejected = await self.gateway.reject(head.caller, error, request_id=head.request_id)
             answer = render.failed(rejected.request_id, rejected.error or error)
             body = self._encode(answer)
+        lingers = unread and not head.waits
         await send({"type": "http.response.start", "status": answer.status, "headers": self._headers_of(head, answer, body)})
         await send({"type": "http.response.body", "body": b"" if head.method == "HEAD" else body, "more_body": lingers})
         if lingers:
             await _linger(receive)
             await send({"type": "http.response.body", "body": b""})
 
-    async def _answer(self, head: parse.Head, receive: Receive) -> render.Answer:
+    async def _answer(self, head: parse.Head, receive: Receive) -> Answer:
         endpoint, target = find(head.path)
         endpoint.require(head.method)
         if endpoint.kind == "health":
@@ -100,20 +112,27 @@ class ApiChannel(Channel):
             well = await self.gateway.health() if endpoint is READY and ready else {}
             failing = [name for name, is_well in well.items() if not is_well]
             return render.health(ready=ready, failing=failing, request_id=head.request_id or uuid.uuid4().hex)
-        media = parse.negotiate(head, endpoint.media)
+        # A file is of its own type, and sent as it is, whatever the caller prefers.
+        media = "" if endpoint is FILE else parse.negotiate(head, endpoint.media)
         if endpoint.method == "POST":
-            return await self._post(head, endpoint, target, receive)
+            form = head.headers.get(b"content-type") != APPLICATION_JSON and endpoint is EXECUTE and is_form(head)
+            return await (self._post_form(head, target, receive) if form else self._post(head, endpoint, target, receive))
         response = await self.gateway.dispatch(parse.request_of(head, endpoint, target, b""), LATER)
         if response.error is not None:
             return render.answer_of(response, head)
+        return self._answer_of(response, head, endpoint, media)
+
+    def _answer_of(self, response: Response, head: parse.Head, endpoint: Endpoint, media: str) -> Answer:
         if endpoint.kind == "openapi":
             return render.raw(response, self._document.of(response.data, head.root), media)
+        if endpoint is FILE:
+            return render.download(response, head, VERSION)
         if media == MERMAID:
             return render.varied(render.raw(response, response.data["mermaid"].encode(), f"{media}; charset=utf-8"))
         answer = render.answer_of(response, head)
         return answer if len(endpoint.media) == 1 else render.varied(answer)
 
-    async def _post(self, head: parse.Head, endpoint: Endpoint, target: str, receive: Receive) -> render.Answer:
+    async def _post(self, head: parse.Head, endpoint: Endpoint, target: str, receive: Receive) -> Answer:
         body = await _read(head, receive, self._limit)
         if body or parse.is_of_another_site(head):
             parse.check_media(head)
@@ -126,22 +145,41 @@ class ApiChannel(Channel):
             return render.failed(head.request_id or uuid.uuid4().hex, CancelledError("the client left before the end"))
         return render.executed(response, head) if executes else render.answer_of(response, head)
 
+    async def _post_form(self, head: parse.Head, target: str, receive: Receive) -> Answer:
+        """Execute a workflow with files among its inputs, which are read as soon as the guards have let the request pass."""
+
+        def properties() -> Mapping[str, Any]:
+            operation = self.gateway.operation(target)
+            return {} if operation is None else operation.input_schema.get("properties", {})
+
+        async def read(folder: Path) -> Mapping[str, Any]:
+            self._require_workflow(target)
+            return await reader.read(folder)
+
+        reader = FormReader(head, receive, self._upload_limit, self._limit, properties)
+        request = parse.form_request_of(head, target, Form(read))
+        response = await self._watch.carry(reader.rest, self.gateway.dispatch(request, LATER))
+        if response is None:
+            return render.failed(head.request_id or uuid.uuid4().hex, CancelledError("the client left before the end"))
+        answer = render.executed(response, head)
+        return answer if reader.finished else render.unread(answer)
+
     def _require_workflow(self, reference: str) -> None:
         """Let workflows pass, and what is unknown too: only the gateway knows what to say of that."""
         operation = self.gateway.operation(reference)
         if operation is not None and operation.kind != "workflow":
             raise WorkflowNotFoundError(f"there is no workflow {reference!r}; GET /api/workflows lists what there is")
 
-    def _encode(self, answer: render.Answer) -> bytes:
+    def _encode(self, answer: Answer) -> bytes:
         if answer.body is not None:
             return answer.body
         shown = render.envelope(answer, now=self.gateway.clock.now(), version=self.gateway.version)
         try:
-            return self.gateway.encode(shown)
+            return self.gateway.encode(shown, remote=True)
         except Exception as error:
             raise InternalError("the result can't be written as JSON; the log has the reason") from error
 
-    def _headers_of(self, head: parse.Head, answer: render.Answer, body: bytes) -> list[tuple[bytes, bytes]]:
+    def _headers_of(self, head: parse.Head, answer: Answer, body: bytes) -> list[tuple[bytes, bytes]]:
         headers = [
             (b"content-type", answer.media),
             (b"content-length", b"%d" % len(body)),

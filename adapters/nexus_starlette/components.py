@@ -7,9 +7,21 @@ from typing import Any, Final
 
 from nexus.exceptions import CODES
 from nexus_starlette.references import reference_to
-from nexus_starlette.routes import JSON
+from nexus_starlette.routes import FORM, JSON
 
-__all__ = ["ERRORS", "HEADERS", "PARAMETERS", "RESPONSES", "SCHEMAS", "enveloped", "failures", "json_content", "schema"]
+__all__ = [
+    "ERRORS",
+    "HEADERS",
+    "PARAMETERS",
+    "RESPONSES",
+    "SCHEMAS",
+    "enveloped",
+    "failures",
+    "form_content",
+    "json_content",
+    "names_paths",
+    "schema",
+]
 
 Json = Mapping[str, Any]
 
@@ -80,6 +92,13 @@ SCHEMAS: Final[Json] = {
             "ended": {"type": "number", "description": "Seconds since the run was started."},
         }
     ),
+    "NexusFile": _closed(
+        {
+            "name": {"type": "string", "description": "As the results name it, but for a number where two have the same."},
+            "media_type": STRING,
+            "href": {"type": "string", "format": "uri-reference", "description": "Where it can be downloaded."},
+        }
+    ),
     "NexusRun": _closed(
         {
             "run_id": STRING,
@@ -96,9 +115,10 @@ SCHEMAS: Final[Json] = {
             "questions": {"type": "array", "items": schema("NexusQuestion")},
             "steps": {"type": "array", "items": schema("NexusStep")},
             "results": {"description": "The output, where the run succeeded."},
+            "files": {"type": "array", "items": schema("NexusFile"), "description": "What the results name, where it is a file."},
             "error": schema("NexusError"),
         },
-        optional=("results", "error"),
+        optional=("results", "files", "error"),
     ),
     "NexusWorkflow": _closed(
         {
@@ -150,6 +170,7 @@ PARAMETERS: Final[Json] = {
         "description": "`name`, its newest version, or `name@version`.",
     },
     "Run": {"name": "run_id", "in": "path", "required": True, "schema": STRING},
+    "File": {"name": "name", "in": "path", "required": True, "schema": STRING, "description": "The file's, as the run has it."},
     "RequestId": {
         "name": "X-Request-ID",
         "in": "header",
@@ -171,14 +192,14 @@ PARAMETERS: Final[Json] = {
 }
 
 ERRORS: Final[Mapping[str, tuple[str, str, Json]]] = {
-    "400": ("Malformed", "The body is not JSON.", {}),
+    "400": ("Malformed", "The body is not JSON, or not the form that it is said to be.", {}),
     "401": ("Unauthenticated", "No or bad credentials.", {"WWW-Authenticate": {"schema": STRING}}),
     "403": ("PermissionDenied", "The caller may not.", {}),
     "404": ("NotFound", "There is no such thing, or it is not the caller's.", {}),
     "406": ("NotAcceptable", "The caller does not accept what this path answers with.", {}),
     "409": ("Conflict", "The thing has changed, or is not in a state that allows this.", {}),
     "413": ("PayloadTooLarge", "The body is too long.", {}),
-    "415": ("WrongContentType", "The body is not said to be JSON in UTF-8.", {}),
+    "415": ("WrongContentType", "The body is not said to be JSON in UTF-8, or a form.", {}),
     "422": ("InvalidArgument", "The arguments don't fit; all problems at once.", {}),
     "429": ("ResourceExhausted", "A rate, quota or capacity is used up.", {"Retry-After": {"schema": {"type": "integer"}}}),
     "499": ("Cancelled", "Somebody cancelled the run.", {}),
@@ -192,6 +213,30 @@ ERRORS: Final[Mapping[str, tuple[str, str, Json]]] = {
 def json_content(content: Json) -> dict[str, Any]:
     """Return the `content` of a JSON body of that schema."""
     return {JSON: {"schema": content}}
+
+
+def form_content(inputs: Json) -> dict[str, Any]:
+    """Return the `content` of a form with files, for inputs of that schema that are paths; else nothing."""
+    properties = {name: _with_files(each) for name, each in inputs.get("properties", {}).items()}
+    if properties == inputs.get("properties", {}):
+        return {}
+    return {FORM: {"schema": {**inputs, "properties": properties}}}
+
+
+def _with_files(each: Any) -> Any:
+    if not isinstance(each, Mapping):
+        return each
+    if each.get("format") == "path":
+        return {**{name: value for name, value in each.items() if name != "default"}, "format": "binary"}
+    parts = {"items": _with_files(each["items"])} if "items" in each else {}
+    return {**each, **parts, **({"anyOf": [_with_files(member) for member in each["anyOf"]]} if "anyOf" in each else {})}
+
+
+def names_paths(part: Any) -> bool:
+    """Whether a path is somewhere in what a schema describes, as far as it can be seen without its references."""
+    if isinstance(part, Mapping):
+        return part.get("format") == "path" or any(names_paths(value) for value in part.values())
+    return isinstance(part, list) and any(names_paths(value) for value in part)
 
 
 def _headers(more: Json) -> dict[str, Any]:

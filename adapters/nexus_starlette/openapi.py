@@ -16,7 +16,9 @@ from nexus_starlette.components import (
     SCHEMAS,
     enveloped,
     failures,
+    form_content,
     json_content,
+    names_paths,
     schema,
 )
 from nexus_starlette.references import Components, reference_to
@@ -95,10 +97,16 @@ def _execution(operation: Operation, components: Components) -> dict[str, Any]:
         "properties": {"execution_time": {"type": "number", "description": "Seconds."}, "workflow_version": {"type": "string"}},
         "required": ["execution_time", "workflow_version"],
     }
-    data = {
+    data: dict[str, Any] = {
         "type": "object",
         "properties": {"run_id": {"type": "string"}, "results": output, "metadata": metadata},
         "required": ["run_id", "results", "metadata"],
+    }
+    if names_paths(operation.output_schema):
+        data["properties"]["files"] = {"type": "array", "items": schema("NexusFile"), "description": "What the results name."}
+    content = {
+        **json_content({**body, "required": ["inputs"]} if required else body),
+        **form_content(inputs),
     }
     return {
         "operationId": f"execute_{_path_name(operation)}",
@@ -108,7 +116,7 @@ def _execution(operation: Operation, components: Components) -> dict[str, Any]:
         "parameters": [reference_to("parameters", name) for name in ("RequestId", "Prefer", "IdempotencyKey")],
         "requestBody": {
             "required": required,
-            "content": json_content({**body, "required": ["inputs"]} if required else body),
+            "content": content,
         },
         "responses": {
             "200": enveloped("The results.", data),
@@ -139,6 +147,7 @@ def _fixed_paths() -> dict[str, Any]:
         f"{one}/schema": _get("get_workflow_schema", "Its schemas.", enveloped("Them.", schema("NexusSchemas")), "Workflow"),
         f"{one}/graph": _get("get_workflow_graph", "Its steps, and a diagram of them.", graph, "Workflow"),
         run: _get("get_run", "The record of a run.", enveloped("It.", schema("NexusRun")), "Run"),
+        f"{run}/files/{{name}}": {"get": _download()},
         f"{run}/cancel": _post("cancel_run", "Cancel a run, and wait until its clean-up is done.", None),
         f"{run}/answer": _post("answer_run", "Answer a question of a waiting run.", answer),
         "/openapi.json": {
@@ -171,6 +180,24 @@ def _get(operation_id: str, summary: str, response: Json, parameter: str = "") -
             "parameters": [reference_to("parameters", name) for name in names],
             "responses": {"200": response, **_get_failures()},
         }
+    }
+
+
+def _download() -> dict[str, Any]:
+    content = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+    told = {"Content-Disposition": {"schema": {"type": "string"}}, "ETag": {"schema": {"type": "string"}}}
+    return {
+        "operationId": "get_run_file",
+        "summary": "Download a file that the results of a run name.",
+        "description": "It is there as long as the run's record, at most until the application stops.",
+        "tags": ["runs"],
+        "parameters": [reference_to("parameters", name) for name in ("Run", "File", "RequestId")],
+        "responses": {
+            "200": {"description": "The file, to be saved.", "headers": told, "content": content},
+            "206": {"description": "The part of it that `Range` asked for.", "content": content},
+            **failures("401", "403", "404", "429", "500", "503"),
+            "416": {"description": "It has no such part."},
+        },
     }
 
 

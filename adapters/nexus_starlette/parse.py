@@ -12,16 +12,18 @@ import msgspec
 from starlette.types import Scope
 
 from nexus.exceptions import ArgumentProblem, InvalidArgumentError, MalformedRequestError, PayloadTooLargeError
-from nexus.models import Caller, Request
-from nexus_starlette.routes import EXECUTE, JSON, Endpoint
+from nexus.models import Caller, Form, FormRequest, Request
+from nexus_starlette.routes import EXECUTE, FILE, JSON, Endpoint
 
 __all__ = [
     "Head",
     "check_length",
     "check_media",
+    "form_request_of",
     "head_of",
     "is_of_another_site",
     "json_object",
+    "json_value",
     "negotiate",
     "request_of",
     "route_path",
@@ -221,6 +223,25 @@ def _is_json(content_type: bytes) -> bool:
     return media == JSON and all(charset in {"utf-8", "utf8"} for charset in charsets)
 
 
+def json_value(text: bytes, what: str) -> Any:
+    """
+    Return the JSON value.
+
+    Args:
+        text: JSON.
+        what: What it is, for messages.
+
+    Raises:
+        MalformedRequestError: It is not JSON in UTF-8, or nested too deeply.
+    """
+    try:
+        return decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedRequestError(f"{what} is not JSON in UTF-8: {error}") from error
+    except RecursionError as error:
+        raise MalformedRequestError(f"the JSON of {what} is nested too deeply") from error
+
+
 def json_object(body: bytes) -> dict[str, Any]:
     """
     Return the members of a JSON object; an empty body is an empty object.
@@ -231,12 +252,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     """
     if not body:
         return {}
-    try:
-        value = decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedRequestError(f"the body is not JSON in UTF-8: {error}") from error
-    except RecursionError as error:
-        raise MalformedRequestError("the JSON of the body is nested too deeply") from error
+    value = json_value(body, "the body")
     if not isinstance(value, dict):
         raise InvalidArgumentError(
             "the body must be a JSON object", [ArgumentProblem("", f"expected an object, got {_kind_of(value)}")]
@@ -256,7 +272,7 @@ def request_of(head: Head, endpoint: Endpoint, target: str, body: bytes) -> Requ
     Args:
         head: What came before the body.
         endpoint: What its path calls.
-        target: The `{id}` of the path.
+        target: The `{id}` of the path, and what comes after it.
         body: All of it; empty for none.
 
     Raises:
@@ -273,11 +289,34 @@ def request_of(head: Head, endpoint: Endpoint, target: str, body: bytes) -> Requ
             idempotency_key=_key_of(head),
         )
     arguments = json_object(body)
+    if endpoint is FILE:
+        target, _, arguments["name"] = target.partition("/")
     if endpoint.target:
         if endpoint.target in arguments:
             raise _unknown([endpoint.target], "the id is in the path")
         arguments[endpoint.target] = target
     return Request(operation=endpoint.operation, arguments=arguments, caller=head.caller, id=head.request_id)
+
+
+def form_request_of(head: Head, target: str, form: Form) -> FormRequest:
+    """
+    Return the request to execute a workflow whose inputs come as a form.
+
+    Args:
+        head: What came before the body.
+        target: The workflow.
+        form: What reads the body.
+    """
+    return FormRequest(
+        operation=target,
+        arguments={},
+        caller=head.caller,
+        id=head.request_id,
+        detach=head.detach,
+        lenient=True,
+        idempotency_key=_key_of(head),
+        form=form,
+    )
 
 
 def _key_of(head: Head) -> str | None:

@@ -6,14 +6,30 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import quote
 
 import attrs
+from starlette.responses import FileResponse
 
 from nexus.exceptions import MalformedRequestError, NexusError, UnavailableError
-from nexus.models import Response
+from nexus.models import Response, RunFile, RunRecord
 from nexus_starlette.parse import Head
 
-__all__ = ["Answer", "answer_of", "envelope", "executed", "failed", "health", "raw", "status_of", "varied"]
+__all__ = [
+    "Answer",
+    "Download",
+    "Unread",
+    "answer_of",
+    "download",
+    "envelope",
+    "executed",
+    "failed",
+    "health",
+    "raw",
+    "status_of",
+    "unread",
+    "varied",
+]
 
 STATUSES: Final = {
     "malformed_request": 400,
@@ -30,6 +46,7 @@ STATUSES: Final = {
     "failed": 500,
     "internal": 500,
 }
+CLOSE: Final = (b"connection", b"close")
 REASONS: Final = {"format": 400, "content_type": 415, "method": 405, "not_acceptable": 406}
 
 
@@ -53,6 +70,18 @@ class Answer:
     headers: Sequence[tuple[bytes, bytes]] = ()
     body: bytes | None = None
     media: bytes = b"application/json"
+
+
+@attrs.frozen
+class Download(Answer):
+    """A response that is a file."""
+
+    file: FileResponse = attrs.field(kw_only=True)
+
+
+@attrs.frozen
+class Unread(Answer):
+    """A response to a request of whose body there is more, which nobody is going to read."""
 
 
 def envelope(answer: Answer, *, now: datetime, version: str) -> dict[str, Any]:
@@ -80,7 +109,10 @@ def executed(response: Response, head: Head) -> Answer:
     if not run.ended:
         return _accepted(response, head)
     metadata = {"execution_time": run.duration, "workflow_version": run.workflow_version}
-    return Answer(200, response.request_id, {"run_id": run.id, "results": response.data, "metadata": metadata})
+    data = {"run_id": run.id, "results": response.data, "metadata": metadata}
+    if run.file_rows:
+        data["files"] = _files_of(run, head)
+    return Answer(200, response.request_id, data)
 
 
 def answer_of(response: Response, head: Head) -> Answer:
@@ -89,7 +121,37 @@ def answer_of(response: Response, head: Head) -> Answer:
         return failed(response.request_id, response.error)
     if head.method == "POST" and response.run is not None and not response.run.ended:
         return _accepted(response, head)
+    if response.run is not None and response.run.file_rows:
+        return Answer(200, response.request_id, {**response.data, "files": _files_of(response.run, head)})
     return Answer(200, response.request_id, response.data)
+
+
+def _files_of(run: RunRecord, head: Head) -> list[dict[str, str]]:
+    return [
+        {
+            "name": file.name,
+            "media_type": file.media_type,
+            "href": f"{head.root}/api/runs/{run.id}/files/{quote(file.name, safe='')}",
+        }
+        for file in run.files
+    ]
+
+
+def download(response: Response, head: Head, headers: Mapping[str, str]) -> Answer:
+    """Return the reply that is a file: as one to be saved (RFC 6266), or the range of it that is asked for (RFC 9110, 14)."""
+    file: RunFile = response.data
+    # What a browser takes for a page would run with the rights of this site.
+    sent = {**headers, "x-request-id": response.request_id, "x-content-type-options": "nosniff"}
+    if head.caller.traceparent is not None:
+        sent["traceparent"] = head.caller.traceparent
+    stream = FileResponse(file.path, headers=sent, media_type=file.media_type, filename=file.name)
+    return Download(200, response.request_id, file=stream)
+
+
+def unread(answer: Answer) -> Answer:
+    """Return the reply as one to a request whose body has not been read to its end: nothing can follow on this connection."""
+    headers = answer.headers if CLOSE in answer.headers else [*answer.headers, CLOSE]
+    return Unread(answer.status, answer.request_id, answer.data, answer.error, headers, answer.body, answer.media)
 
 
 def _accepted(response: Response, head: Head) -> Answer:
@@ -141,7 +203,7 @@ def _headers_of(error: NexusError, status: int) -> Sequence[tuple[bytes, bytes]]
         return [(b"retry-after", _seconds(error.details))]
     if status == 413:  # noqa: PLR2004
         # The rest of the body is not going to be read, so nothing can follow it on this connection.
-        return [(b"connection", b"close")]
+        return [CLOSE]
     if isinstance(error, MalformedRequestError) and error.allow:
         return [(b"allow", ", ".join(error.allow).encode())]
     return ()

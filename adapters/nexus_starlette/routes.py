@@ -8,12 +8,13 @@ import attrs
 
 from nexus.exceptions import MalformedRequestError, NotFoundError
 
-__all__ = ["EXECUTE", "LIVE", "OPENAPI", "READY", "ROUTES", "Endpoint", "find"]
+__all__ = ["EXECUTE", "FILE", "LIVE", "OPENAPI", "READY", "ROUTES", "Endpoint", "find"]
 
 JSON: Final = "application/json"
+FORM: Final = "multipart/form-data"
 MERMAID: Final = "text/vnd.mermaid"
 
-Kind = Literal["execute", "operation", "openapi", "health"]
+Kind = Literal["execute", "operation", "file", "openapi", "health"]
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +53,7 @@ class Endpoint:
 
 
 EXECUTE: Final = Endpoint(kind="execute", method="POST", target="workflow")
+FILE: Final = Endpoint(kind="file", operation="runs.file", target="run_id")
 OPENAPI: Final = Endpoint(kind="openapi", operation="workflows.list")
 LIVE: Final = Endpoint(kind="health")
 READY: Final = Endpoint(kind="health")
@@ -65,13 +67,14 @@ ROUTES: Final = {
     ),
     "/api/workflows/{id}/execute": EXECUTE,
     "/api/runs/{id}": Endpoint(kind="operation", operation="runs.get", target="run_id"),
+    "/api/runs/{id}/files/{name}": FILE,
     "/api/runs/{id}/cancel": Endpoint(kind="operation", method="POST", operation="runs.cancel", target="run_id"),
     "/api/runs/{id}/answer": Endpoint(kind="operation", method="POST", operation="runs.answer", target="run_id"),
     "/openapi.json": OPENAPI,
     "/health/live": LIVE,
     "/health/ready": READY,
 }
-"""Every path, with `{id}` for the name of a workflow (`name` or `name@version`) or the id of a run."""
+"""Every path, with `{id}` for the name of a workflow (`name` or `name@version`) or the id of a run, `{name}` for a file's."""
 
 FIXED: Final = {path: endpoint for path, endpoint in ROUTES.items() if "{id}" not in path}
 WITH_ID: Final = {tuple(path.split("/{id}")): endpoint for path, endpoint in ROUTES.items() if "{id}" in path}
@@ -79,7 +82,7 @@ WITH_ID: Final = {tuple(path.split("/{id}")): endpoint for path, endpoint in ROU
 
 def find(path: str) -> tuple[Endpoint, str]:
     """
-    Return what a path calls, and its `{id}` or an empty string. One slash too many at the end does no harm.
+    Return what a path calls, and its `{id}`, `{id}/{name}` or an empty string. One slash too many at the end does no harm.
 
     Raises:
         NotFoundError: There is no such path.
@@ -91,6 +94,10 @@ def find(path: str) -> tuple[Endpoint, str]:
         endpoint = WITH_ID.get((f"/{parts[1]}/{parts[2]}", rest))
         if endpoint is not None:
             return endpoint, parts[3]
+        below, _, name = rest.rpartition("/")
+        endpoint = WITH_ID.get((f"/{parts[1]}/{parts[2]}", f"{below}/{{name}}")) if name else None
+        if endpoint is not None:
+            return endpoint, f"{parts[3]}/{name}"
     elif path in FIXED:
         return FIXED[path], ""
     raise NotFoundError("there is nothing at this path; GET /openapi.json lists what there is")

@@ -56,4 +56,4 @@ class LineChannel(Channel):
                         response = await self.gateway.dispatch(parse(line))
                     except MalformedRequestError as error:
                         response = await self.gateway.reject(Caller(channel="line"), error)
-                    await stream.send(self.gateway.encode(render(response)) + b"\n")
+                    await stream.send(self.gateway.encode(render(response), remote=True) + b"\n")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nexus.models.calls import Call, Caller, Hints, Operation, OperationKind, Request, Response
+from nexus.models.calls import Call, Caller, FormRequest, Hints, Operation, OperationKind, Request, Response
+from nexus.models.files import Form, RunFile, Upload
 from nexus.models.identity import ANONYMOUS, APPLICATION, Principal, Scope, Session, Tenant
 from nexus.models.runs import (
     MISSING,
@@ -31,6 +32,8 @@ __all__ = [
     "Caller",
     "Event",
     "ExecutionResult",
+    "Form",
+    "FormRequest",
     "Hints",
     "Missing",
     "Operation",
@@ -41,6 +44,7 @@ __all__ = [
     "Request",
     "Response",
     "RunError",
+    "RunFile",
     "RunRecord",
     "RunStatus",
     "Scope",
@@ -49,4 +53,5 @@ __all__ = [
     "StepRow",
     "StepStatus",
     "Tenant",
+    "Upload",
 ]

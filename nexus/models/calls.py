@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import attrs
 
 from nexus.exceptions import NexusError
+from nexus.models.files import Form
 from nexus.models.identity import ANONYMOUS_SESSION, APPLICATION, Principal, Scope, Session, Tenant
 from nexus.models.runs import RunRecord
 
-__all__ = ["Call", "Caller", "Hints", "Operation", "OperationKind", "Request", "Response"]
+__all__ = ["Call", "Caller", "FormRequest", "Hints", "Operation", "OperationKind", "Request", "Response"]
 
 OperationKind = Literal["workflow", "resource", "prompt", "admin"]
 
@@ -65,6 +66,20 @@ class Request:
     lenient: bool = False
     idempotency_key: str | None = None
     parent: Call | None = attrs.field(default=None, repr=False)
+
+    form: ClassVar[Form | None] = None
+
+
+@attrs.frozen(kw_only=True)
+class FormRequest(Request):
+    """
+    A request whose arguments are still to be read.
+
+    Attributes:
+        form: What reads them; *arguments* are empty.
+    """
+
+    form: Form = attrs.field(repr=False)  # type: ignore[misc]
 
 
 @attrs.frozen(kw_only=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
+from pathlib import Path
 from typing import Any, Final, Generic, Literal, TypeVar
 
 import attrs
 
+from nexus.models.files import RunFile
 from nexus.models.gantt import gantt_of
 from nexus.models.html import result_html, run_html
 
@@ -35,6 +38,7 @@ RunStatus = Literal["pending", "running", "waiting", "succeeded", "failed", "can
 StepStatus = Literal["succeeded", "failed", "cancelled", "skipped"]
 StepRow = tuple[str, StepStatus, float, float, str | None, int]
 
+UNKNOWN: Final = "application/octet-stream"
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
 
 
@@ -142,6 +146,7 @@ class RunRecord:
         parent: The run whose step started it.
         answers: By question, in the order in which they came.
         output: The result, where it succeeded.
+        file_rows: What `files` shows: the name and the path of each.
         step_rows: What `steps` shows, as rows of `StepRecord`'s fields.
     """
 
@@ -165,6 +170,7 @@ class RunRecord:
     output: Any = None
     error: RunError | None = None
     step_rows: Sequence[StepRow] = ()
+    file_rows: Sequence[tuple[str, str]] = ()
 
     def changed(self, **fields: Any) -> RunRecord:
         """Return a copy with other values in these fields: `attrs.evolve` without its price, for what every run does."""
@@ -184,6 +190,14 @@ class RunRecord:
         return tuple(
             StepRecord(name=name, status=status, started=started, ended=ended, error=error, attempts=attempts)
             for name, status, started, ended, error, attempts in self.step_rows
+        )
+
+    @property
+    def files(self) -> Sequence[RunFile]:
+        """The files that the output names, in the order in which it does; those that were there when the run ended."""
+        return tuple(
+            RunFile(name=name, path=Path(path), media_type=mimetypes.guess_type(name)[0] or UNKNOWN)
+            for name, path in self.file_rows
         )
 
     @property
@@ -218,6 +232,8 @@ class RunRecord:
         }
         if self.status == "succeeded":
             shown["results"] = self.output
+        if self.file_rows:
+            shown["files"] = [{"name": file.name, "media_type": file.media_type} for file in self.files]
         if self.error is not None:
             hidden = f"the workflow failed; the log has the reason, under request id {self.request_id}"
             shown["error"] = {

@@ -1,4 +1,4 @@
-"""`runs.get`, `runs.cancel`, `runs.answer`."""
+"""`runs.get`, `runs.file`, `runs.cancel`, `runs.answer`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from nexus.catalogue import Outcome
 from nexus.models import Call, Hints, RunRecord
 from nexus.operations import BuiltIn
 from nexus.workflows.executor import Executor, error_of
+from nexus.workflows.folders import find_file
 from nexus.workflows.signatures import Parameter
 
 __all__ = ["run_operations"]
@@ -26,6 +27,10 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
     async def get(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
         return shown(await executor.find(call.scope, arguments["run_id"]))
 
+    async def file(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
+        record = await executor.find(call.scope, arguments["run_id"])
+        return await find_file(record, arguments["name"]), record, None
+
     async def cancel(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
         return shown(await executor.cancel(call.scope, arguments["run_id"]))
 
@@ -39,6 +44,14 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
             summary="Show a run.",
             parameters=[RUN_ID],
             carry_out=get,
+            result=dict[str, Any],
+            hints=Hints(read_only=True),
+        ),
+        BuiltIn(
+            name="runs.file",
+            summary="Find a file that the output of a run names.",
+            parameters=[RUN_ID, Parameter(name="name", hint=str, description="The file's name, as the run shows it.")],
+            carry_out=file,
             result=dict[str, Any],
             hints=Hints(read_only=True),
         ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,6 +28,8 @@ class Codecs:
         self._codecs: dict[Any, Codec] = {}
         self._preparer = Preparer(self._codecs)
         self._encoder = msgspec.json.Encoder(enc_hook=self._preparer.hook)
+        self._remote_preparer = Preparer(self._codecs, attrgetter("name"))
+        self._remote_encoder = msgspec.json.Encoder(enc_hook=self._remote_preparer.hook)
 
     def add(self, type_: type[T], *, encode: Callable[[T], Any], decode: Callable[[Any], T], schema: Mapping[str, Any]) -> None:
         """
@@ -44,6 +48,7 @@ class Codecs:
             raise RegistrationError(f"codec({type_!r}, …): give the class itself")
         self._codecs[type_] = Codec(type=type_, encode=encode, decode=decode, schema=schema)
         self._preparer.forget()
+        self._remote_preparer.forget()
 
     def field(self, hint: Any, *, place: str, localns: Mapping[str, Any] | None = None) -> Field:
         """
@@ -63,14 +68,40 @@ class Codecs:
         """
         return self._encoder.encode(self._preparer.prepare(value))
 
-    def to_builtins(self, value: Any) -> Any:
+    def encode_remote(self, value: Any) -> bytes:
         """
-        Return the value as dict, list, str, int, float, bool and None, as its JSON would read.
+        Return the value as `encode` does, of each path its last part only: where our files are is nobody else's business.
 
         Raises:
             TypeError: As `encode`.
         """
-        return msgspec.json.decode(self.encode(value))
+        return self._remote_encoder.encode(self._remote_preparer.prepare(value))
+
+    def paths_in(self, value: Any) -> Sequence[PurePath]:
+        """
+        Return the paths in a value, in the order in which its JSON has them.
+
+        Raises:
+            TypeError: As `encode`.
+        """
+        found: list[PurePath] = []
+
+        def note(path: PurePath) -> str:
+            found.append(path)
+            return ""
+
+        preparer = Preparer(self._codecs, note)
+        msgspec.json.encode(preparer.prepare(value), enc_hook=preparer.hook)
+        return found
+
+    def to_builtins(self, value: Any, *, remote: bool = False) -> Any:
+        """
+        Return the value as dict, list, str, int, float, bool and None, as its JSON would read, that of `encode_remote` if asked.
+
+        Raises:
+            TypeError: As `encode`.
+        """
+        return msgspec.json.decode(self.encode_remote(value) if remote else self.encode(value))
 
     def output_schema(self, hint: Any, *, localns: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """

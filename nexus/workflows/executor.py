@@ -72,7 +72,7 @@ class Executor:
             tenant=None if tenant is None else tenant.id,
             session=call.session_id,
             created_at=call.now,
-            inputs=inputs,
+            inputs=inputs if request.form is None else request.form.recorded(inputs),
             parent=None if call.parent is None else call.parent.run_id,
         )
         call.run_id = record.id
@@ -95,7 +95,7 @@ class Executor:
         """Return the run's record, and whether it is a new run's."""
         call = work.call
         self.runtime.require_open(work)
-        inputs_hash = "" if key is None else self._hash_of(call, work.inputs)
+        inputs_hash = "" if key is None else self._hash_of(call, record.inputs)
         kept = await self.runs.create(call.scope, record, key=key, inputs_hash=inputs_hash)
         if kept.id != record.id:
             return kept, False

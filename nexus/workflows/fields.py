@@ -24,7 +24,7 @@ import attrs
 from msgspec import Meta, MsgspecError, convert
 
 from nexus.exceptions import ArgumentProblem
-from nexus.models import MISSING
+from nexus.models import MISSING, Upload
 from nexus.workflows.fields_bounds import Bounds
 from nexus.workflows.fields_text import shorten
 from nexus.workflows.files import FilesRoot
@@ -314,6 +314,18 @@ def held(value: str | Path, check: Check) -> Path:
     return Path(value)
 
 
+def uploaded(upload: Upload) -> Path:
+    """
+    Return where the file is.
+
+    Raises:
+        ValueError: It came with another request, which is over.
+    """
+    if upload.path is None:
+        raise ValueError("the file is not there any more; send it again")
+    return upload.path
+
+
 class PathField(Field):
     """A path, kept below `files_root` where the check says so."""
 
@@ -327,10 +339,10 @@ class PathField(Field):
 
     def take(self, value: Any, at: str, check: Check) -> Any:
         """Return the path."""
-        if type(value) is not str and not isinstance(value, (str, Path)):
+        if type(value) is not str and not isinstance(value, (str, Path, Upload)):
             return self.wrong(value, at, check)
         try:
-            path = held(value, check)
+            path = uploaded(value) if isinstance(value, Upload) else held(value, check)
         except ValueError as error:
             return check.refuse(at, f"{error}; got {shorten(str(value))}")
         return self.wrong(value, at, check) if self.bounded and not self.bounds.hold(path) else path

@@ -51,10 +51,12 @@ class Preparer:
 
     Args:
         codecs: Types that somebody taught; may still grow, see `forget`.
+        path: What is written for a path.
     """
 
-    def __init__(self, codecs: Mapping[Any, Any]) -> None:
+    def __init__(self, codecs: Mapping[Any, Any], path: Callable[[PurePath], Any] = str) -> None:
         self._codecs = codecs
+        self._path = path
         self._ways: dict[type[Any], Way | None] = {}
 
     def forget(self) -> None:
@@ -104,9 +106,9 @@ class Preparer:
             native = all(type(member.value) in (str, int) for member in type_)
             return None if native else lambda value: self.prepare(value.value)
         if issubclass(type_, PurePath):
-            return str
+            return self._path
         if is_model(type_):
-            return lambda value: self.prepare(dump_model(value))
+            return lambda value: self.prepare(dump_model(value, self._path))
         if issubclass(type_, msgspec.Struct) or attrs.has(type_) or dataclasses.is_dataclass(type_):
             return self._class_way(type_, pending)
         return self._container_way(type_)

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -14,7 +14,7 @@ from nexus.exceptions import RegistrationError
 from nexus.workflows.fields import Check, Field, token
 from nexus.workflows.fields_nested import parsed
 from nexus.workflows.fields_text import shorten
-from nexus.workflows.schema import Definitions
+from nexus.workflows.schema import Definitions, has_format
 
 __all__ = ["ModelField", "dump_model", "is_model"]
 
@@ -27,9 +27,21 @@ def is_model(type_: Any) -> bool:
     return pydantic is not None and isinstance(type_, type) and issubclass(type_, pydantic.BaseModel)
 
 
-def dump_model(value: Any) -> Any:
-    """Return the model as JSON values."""
-    return value.model_dump(mode="json", by_alias=True)
+def dump_model(value: Any, path: Callable[[PurePath], Any] = str) -> Any:
+    """Return the model as JSON values, with what *path* makes of each path in it."""
+    shown = value.model_dump(mode="json", by_alias=True)
+    return shown if path is str else _with_paths(shown, value.model_dump(by_alias=True), path)
+
+
+def _with_paths(shown: Any, value: Any, path: Callable[[PurePath], Any]) -> Any:
+    """Return the JSON value *shown* of *value*, in which pydantic has written each path as it is."""
+    if isinstance(value, PurePath):
+        return path(value)
+    if isinstance(value, Mapping) and isinstance(shown, dict) and len(value) == len(shown):
+        return {name: _with_paths(item, held, path) for (name, item), held in zip(shown.items(), value.values(), strict=True)}
+    if isinstance(value, Iterable) and isinstance(shown, list):
+        return [_with_paths(item, held, path) for item, held in zip(shown, value, strict=False)]
+    return shown
 
 
 class ModelField(Field):
@@ -47,7 +59,7 @@ class ModelField(Field):
     def __init__(self, type_: Any, place: str) -> None:
         self.type = type_
         self.name = type_.__name__
-        if _has_format(type_.model_json_schema(), LOOKS_AT_FILES):
+        if has_format(type_.model_json_schema(), LOOKS_AT_FILES):
             raise RegistrationError(
                 f"{place}: {self.name} has a FilePath or DirectoryPath, which looks at the file system before the path is known "
                 f"to be below files_root; use pathlib.Path"
@@ -114,9 +126,3 @@ def _held(value: Any, at: str, check: Check) -> Any:
             # Not through its constructor: that has run, and the class may be frozen.
             object.__setattr__(value, field.name, _held(getattr(value, field.name), at + token(field.name), check))
     return value
-
-
-def _has_format(part: Any, formats: frozenset[str]) -> bool:
-    if isinstance(part, dict):
-        return part.get("format") in formats or any(_has_format(value, formats) for value in part.values())
-    return isinstance(part, list) and any(_has_format(item, formats) for item in part)

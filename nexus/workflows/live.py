@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,6 +15,7 @@ from nexus.exceptions import UnavailableError
 from nexus.models import Answers, Call, Event, ExecutionResult, Question, RunRecord, StepRow
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.feeds import Feed
+from nexus.workflows.folders import Folders
 from nexus.workflows.injection import Loans
 from nexus.workflows.slots import Slots
 
@@ -101,6 +103,8 @@ class LiveRun:
         call_workflow: Runs another workflow, as the application does in-process.
         single: The name of the only step, where that is all there is to the plan; its times are the run's.
         loans: What it has borrowed, where the application lends anything to it.
+        has_files: Files came with it, its output may name some, or it has a folder.
+        folder: Its own, where it asked for it.
         steps: The rows of the steps that ended.
         attempts: By step, how often it was tried, where that is more than once.
         max_chunks: How many values a workflow may yield.
@@ -128,6 +132,9 @@ class LiveRun:
     limiter: Callable[[], anyio.CapacityLimiter]
     single: str | None = None
     loans: Loans | None = None
+    folders: Folders
+    has_files: bool = False
+    folder: Path | None = None
     steps: list[StepRow] = attrs.field(factory=list)
     attempts: dict[str, int] = attrs.field(factory=dict)
     max_chunks: int = 10_000
@@ -144,6 +151,14 @@ class LiveRun:
     def told_why(self) -> bool:
         """Whether somebody noted why it is to be cancelled."""
         return self.cancelled or self.dropped or self.overdue
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it was started from elsewhere, be it through other runs: where files of this machine are is not told."""
+        call = self.call
+        while call.parent is not None:
+            call = call.parent
+        return not call.request.trusted_files
 
     @property
     def deadline(self) -> datetime | None:
@@ -231,6 +246,14 @@ class LiveRun:
             self.holds_slots = False
             for slots in self.slots:
                 slots.give_back()
+
+    def open_folder(self) -> Path:
+        """Return its own folder, which is made when it is first asked for."""
+        with self.folders.lock:
+            if self.folder is None:
+                self.folder = self.folders.make()
+                self.has_files = True
+            return self.folder
 
     def cancel(self) -> None:
         """Cancel its steps; who calls this has noted why."""

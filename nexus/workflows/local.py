@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar
 from operator import attrgetter
@@ -30,6 +30,7 @@ from nexus.workflows.calling import being_cancelled
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.execution import TOLD, carry_out
 from nexus.workflows.feeds import Feed
+from nexus.workflows.folders import Folders
 from nexus.workflows.live import DETACHED, CallWorkflow, LiveRun, OpenQuestion
 from nexus.workflows.plan import Plan
 from nexus.workflows.slots import Slots
@@ -84,6 +85,7 @@ class LocalRuntime(Runtime):
     runs: RunStore
     clock: Clock
     codecs: Codecs
+    folders: Folders
     report: Callable[[RunRecord, BaseException], None]
     grace: float = 10.0
     concurrency: int = 1000
@@ -161,6 +163,7 @@ class LocalRuntime(Runtime):
 
     def _begin(self, run: RunRecord, work: Work, interaction: Interaction) -> LiveRun:
         clock, call = self.clock, work.call
+        form = call.request.form
         parent = None if call.parent is None or call.request.detach else current_run.get()
         live = self._live[run.id] = LiveRun(
             record=run,
@@ -176,7 +179,12 @@ class LocalRuntime(Runtime):
             call_workflow=self.call_workflow,
             max_chunks=self.max_chunks,
             single=None if work.plan.single is None else work.plan.single.name,
+            folders=self.folders,
         )
+        if work.plan.hands_out_files or form is not None:
+            live.has_files = True
+        if form is not None:
+            form.taken = True
         return live
 
     def _slots_for(self, work: Work, parent: LiveRun | None) -> tuple[Slots, ...]:
@@ -207,6 +215,7 @@ class LocalRuntime(Runtime):
             await self._run(live, work, work.plan.timeout)
         except Exception as error:  # noqa: BLE001 - ends this run, never the group that carries the others
             if self._live.pop(live.record.id, None) is not None:
+                await self._settle_files(live, None)
                 live.record = live.record.changed(status="failed", error=attrs.evolve(LOST, exception=error))
                 self._notify(live)
             self.report(live.record, error)
@@ -291,6 +300,7 @@ class LocalRuntime(Runtime):
             duration=duration,
             questions={},
             output=output,
+            file_rows=await self._settle_files(live, output) if live.has_files else (),
             error=failure,
             step_rows=live.steps or _only_step(live, status, duration, failure),
         )
@@ -306,6 +316,8 @@ class LocalRuntime(Runtime):
             del self._live[record.id]
             if live.feed is not None:
                 self._keep(live.feed, record.id)
+            if live.folder is not None:
+                self.folders.keep(record.id, live.folder)
             if failure is not None and error is not None:
                 live.record = live.record.changed(error=attrs.evolve(failure, exception=error))
                 if failure.code in {"failed", "internal"}:
@@ -332,6 +344,13 @@ class LocalRuntime(Runtime):
             raise UnavailableError(f"the events of run {run_id} are not kept here any more; its record is")
         async for event in feed.events(after=after):
             yield event
+
+    async def _settle_files(self, live: LiveRun, output: Any) -> Sequence[tuple[str, str]]:
+        form = live.call.request.form
+        rows, stays = await self.folders.settle(output, uploads=None if form is None else form.folder, folder=live.folder)
+        if not stays:
+            live.folder = None
+        return rows
 
     async def _park(self, live: LiveRun, question: Question) -> Any:
         name = question.name

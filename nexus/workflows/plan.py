@@ -13,6 +13,7 @@ from nexus.workflows.graph import Graph
 from nexus.workflows.injection import Lender
 from nexus.workflows.retries import Retry
 from nexus.workflows.run import BlockingRun, Run
+from nexus.workflows.schema import has_format
 from nexus.workflows.signatures import Signature
 from nexus.workflows.steps import OnError, RunIn
 from nexus.workflows.wiring import StepNode
@@ -78,6 +79,7 @@ class Plan:
     Attributes:
         in_line: Each step has at most one before and one after it, so that they run one after another with no task.
         takes_run: A step may ask.
+        hands_out_files: A path may be in the output.
         lender: Has the application's dependencies.
         injects: A step has a parameter that gets one.
         may_skip: A step has a `when`.
@@ -92,6 +94,7 @@ class Plan:
     output: int
     in_line: bool
     takes_run: bool
+    hands_out_files: bool
     lender: Lender
     injects: bool
     may_skip: bool
@@ -125,6 +128,9 @@ def compile_plan(workflow: Workflow, codecs: Codecs, lender: Lender) -> Plan:
         and first.retry is None
         and not first.injected
     )
+    last = graph.step(graph.output)
+    output, namespace = last.final_result, last.definition.namespace
+    field = codecs.field(output, place=f"{last.definition.place}: the result", localns=namespace)
     return Plan(
         graph=graph,
         signature=signature,
@@ -138,6 +144,8 @@ def compile_plan(workflow: Workflow, codecs: Codecs, lender: Lender) -> Plan:
         may_skip=any(step.when is not None for step in steps),
         timeout=workflow.options.timeout,
         concurrency=workflow.options.concurrency,
+        # The field of what somebody else describes can't tell.
+        hands_out_files=field.holds_paths and has_format(codecs.output_schema(output, localns=namespace), {"path"}),
         single=first if alone and first.when is None else None,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
 import anyio
@@ -102,6 +103,19 @@ class Run:
         """`await run.log.info("read", rows=3)`: tells the caller while the run goes on."""
         return RunLog(self)
 
+    @property
+    def folder(self) -> Path:
+        """
+        A folder of the run's own, for the files that it makes; it is there when it is first asked for.
+
+        It is removed when the run ends, unless the output names a file in it, as a `Path`: then it stays as long as the run's
+        record, at most until the application stops. On a local command line, and after `Nexus.keep_files`, it stays for good.
+
+        Raises:
+            UnavailableError: The application is not started.
+        """
+        return self._live.open_folder()
+
     async def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """
         Tell the caller how far it is: a bar in a terminal, a notification on MCP.
@@ -116,7 +130,7 @@ class Run:
     async def chunk(self, value: Any) -> None:
         """Hand the caller a piece of the result, as an event; JSON has to have a word for it."""
         live = self._live
-        shown = live.codecs.to_builtins(value) if live.hears else None
+        shown = live.codecs.to_builtins(value, remote=live.is_remote) if live.hears else None
         await self._tell("run.chunk", {"value": shown, "step": self._step})
 
     async def execute(self, workflow: str | Callable[..., Any], /, **inputs: Any) -> Any:
@@ -215,7 +229,7 @@ class Run:
 
     def _shown(self, value: Any) -> Any:
         try:
-            return self._live.codecs.to_builtins(value)
+            return self._live.codecs.to_builtins(value, remote=self._live.is_remote)
         except Exception:  # noqa: BLE001 - what is told of a run must not be what fails it
             return repr(value)
 
@@ -300,6 +314,11 @@ class BlockingRun:
     def tenant(self) -> Tenant | None:
         """The tenant of who started it."""
         return self._run.tenant
+
+    @property
+    def folder(self) -> Path:
+        """See `Run.folder`."""
+        return self._run.folder
 
     @property
     def log(self) -> BlockingRunLog:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal, Protocol
 
-__all__ = ["Definitions", "Named", "Rendered"]
+__all__ = ["Definitions", "Named", "Rendered", "has_format"]
 
 
 class Named(Protocol):
@@ -73,3 +74,10 @@ def _refers(part: Any, target: str) -> bool:
     if isinstance(part, dict):
         return part.get("$ref") == f"#/$defs/{target}" or any(_refers(value, target) for value in part.values())
     return isinstance(part, list) and any(_refers(item, target) for item in part)
+
+
+def has_format(part: Any, formats: Collection[str]) -> bool:
+    """Whether a schema, or a part of it, is of one of these formats."""
+    if isinstance(part, dict):
+        return part.get("format") in formats or any(has_format(value, formats) for value in part.values())
+    return isinstance(part, list) and any(has_format(item, formats) for item in part)
