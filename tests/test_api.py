@@ -248,12 +248,6 @@ async def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, all
     assert (error_of(response), response.headers["allow"]) == ((405, "malformed_request"), allow)
 
 
-async def test_a_caller_who_wants_events_is_told_that_there_are_none() -> None:
-    async with serving(desk()) as client:
-        response = await execute(client, "old", accept="text/event-stream")
-    assert error_of(response) == (406, "malformed_request")
-
-
 async def test_an_unknown_path_is_not_found_in_the_envelope() -> None:
     async with serving(desk()) as client:
         response = await client.get("/nowhere")

@@ -57,7 +57,8 @@ async def test_through_the_official_mcp_client(mode: str) -> None:
         if mode == "legacy":
             with pytest.warns(UserWarning, match="deprecated"):
                 await client.set_logging_level("info")
-        result = await client.call_tool("talk", {}, progress_callback=hear_progress, meta={LOG_LEVEL_META_KEY: "info"})
+        meta: Any = {LOG_LEVEL_META_KEY: "info"}
+        result = await client.call_tool("talk", {}, progress_callback=hear_progress, meta=meta)
     assert result.structured_content == {"result": RESULT}
     for told in (
         (1, 2, "half"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -15,12 +16,14 @@ from nexus import __version__
 from nexus.abc import Channel, Gateway, Interaction
 from nexus.config import NexusConfig
 from nexus.exceptions import CancelledError, InternalError, NexusError, PayloadTooLargeError, WorkflowNotFoundError
-from nexus.models import Answers, Event, Form, Question, Response
+from nexus.models import Answers, Event, Form, Question, Request, Response
+from nexus.workflows.streams import streamed
 from nexus_starlette import parse, render
+from nexus_starlette.events import frame, send_frames, shown
 from nexus_starlette.forms import FormReader, is_form
 from nexus_starlette.openapi import Document
 from nexus_starlette.render import Answer
-from nexus_starlette.routes import EXECUTE, FILE, FIXED, MERMAID, READY, Endpoint, find
+from nexus_starlette.routes import EVENT_STREAM, EVENTS, EXECUTE, FILE, FIXED, JSON, MERMAID, READY, Endpoint, find
 from nexus_starlette.watch import Watch
 
 __all__ = ["ApiChannel"]
@@ -90,6 +93,9 @@ class ApiChannel(Channel):
                 if isinstance(answer, render.Download):
                     await answer.file(scope, receive, send)
                     return
+                if isinstance(answer, render.Streamed):
+                    await answer.reply(receive, send)
+                    return
                 unread = isinstance(answer, render.Unread)
             body = self._encode(answer)
         except NexusError as error:
@@ -98,11 +104,15 @@ class ApiChannel(Channel):
             answer = render.failed(rejected.request_id, rejected.error or error)
             body = self._encode(answer)
         lingers = unread and not head.waits
-        await send({"type": "http.response.start", "status": answer.status, "headers": self._headers_of(head, answer, body)})
-        await send({"type": "http.response.body", "body": b"" if head.method == "HEAD" else body, "more_body": lingers})
+        await self._send(head, answer, body, send, more=lingers)
         if lingers:
             await _linger(receive)
             await send({"type": "http.response.body", "body": b""})
+
+    async def _send(self, head: parse.Head, answer: Answer, body: bytes, send: Send, *, more: bool = False) -> None:
+        headers = [(b"content-type", answer.media), (b"content-length", b"%d" % len(body)), *self._headers_of(head, answer)]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if head.method == "HEAD" else body, "more_body": more})
 
     async def _answer(self, head: parse.Head, receive: Receive) -> Answer:
         endpoint, target = find(head.path)
@@ -116,7 +126,10 @@ class ApiChannel(Channel):
         media = "" if endpoint is FILE else parse.negotiate(head, endpoint.media)
         if endpoint.method == "POST":
             form = head.headers.get(b"content-type") != APPLICATION_JSON and endpoint is EXECUTE and is_form(head)
-            return await (self._post_form(head, target, receive) if form else self._post(head, endpoint, target, receive))
+            if form:
+                parse.negotiate(head, (JSON,))
+                return await self._post_form(head, target, receive)
+            return await self._post(head, endpoint, target, receive, media)
         response = await self.gateway.dispatch(parse.request_of(head, endpoint, target, b""), LATER)
         if response.error is not None:
             return render.answer_of(response, head)
@@ -127,12 +140,14 @@ class ApiChannel(Channel):
             return render.raw(response, self._document.of(response.data, head.root), media)
         if endpoint is FILE:
             return render.download(response, head, VERSION)
+        if endpoint is EVENTS:
+            return self._streamed(head, partial(self._send_events, head, response))
         if media == MERMAID:
             return render.varied(render.raw(response, response.data["mermaid"].encode(), f"{media}; charset=utf-8"))
         answer = render.answer_of(response, head)
         return answer if len(endpoint.media) == 1 else render.varied(answer)
 
-    async def _post(self, head: parse.Head, endpoint: Endpoint, target: str, receive: Receive) -> Answer:
+    async def _post(self, head: parse.Head, endpoint: Endpoint, target: str, receive: Receive, media: str) -> Answer:
         body = await _read(head, receive, self._limit)
         if body or parse.is_of_another_site(head):
             parse.check_media(head)
@@ -140,10 +155,60 @@ class ApiChannel(Channel):
         executes = endpoint.kind == "execute"
         if executes:
             self._require_workflow(target)
+        render_response = render.executed if executes else render.answer_of
+        if media == EVENT_STREAM:
+            return self._streamed(head, partial(self._send_run, head, request, render_response))
         response = await self._watch.carry(receive, self.gateway.dispatch(request, LATER))
         if response is None:
             return render.failed(head.request_id or uuid.uuid4().hex, CancelledError("the client left before the end"))
-        return render.executed(response, head) if executes else render.answer_of(response, head)
+        return render_response(response, head)
+
+    def _streamed(self, head: parse.Head, reply: Callable[[Receive, Send], Awaitable[None]]) -> Answer:
+        return render.Streamed(200, head.request_id or uuid.uuid4().hex, reply=reply)
+
+    async def _send_run(
+        self, head: parse.Head, request: Request, rendered: Callable[[Response, parse.Head], Answer], receive: Receive, send: Send
+    ) -> None:
+        """Answer with the events of a run as they come, and the reply in which they end; without any, with the reply alone."""
+        async with streamed(partial(self.gateway.dispatch, request), Answers.LATER) as stream:
+            events = aiter(stream)
+            first = await self._watch.carry(receive, _next(events))
+            if first is not None:
+
+                async def frames() -> AsyncIterator[bytes]:
+                    event: Event | None = first
+                    while event is not None:
+                        yield self._frame(event)
+                        event = await _next(events)
+                    if stream.response is not None:
+                        yield frame(self._encode(rendered(stream.response, head)), event="response")
+
+                headers = self._headers_of(head, Answer(200, first.request_id or ""))
+                await send_frames(frames(), receive, send, headers=headers, clock=self.gateway.clock)
+            elif stream.response is not None:
+                answer = rendered(stream.response, head)
+                await self._send(head, answer, self._encode(answer), send)
+
+    async def _send_events(self, head: parse.Head, response: Response, receive: Receive, send: Send) -> None:
+        """Answer with the events of a run that somebody else waits for, or nobody; with 204 where none will come any more."""
+        events: AsyncIterator[Event] = response.data
+        ended = response.run is not None and response.run.ended
+        first = await _next(events) if ended else None
+        if ended and first is None:
+            await self._send(head, Answer(204, response.request_id), b"", send)
+            return
+
+        async def frames() -> AsyncIterator[bytes]:
+            if first is not None:
+                yield self._frame(first)
+            async for event in events:
+                yield self._frame(event)
+
+        headers = self._headers_of(head, Answer(200, response.request_id))
+        await send_frames(frames(), receive, send, headers=headers, clock=self.gateway.clock)
+
+    def _frame(self, event: Event) -> bytes:
+        return frame(self.gateway.encode(shown(event), remote=True), event=event.type, event_id=event.id)
 
     async def _post_form(self, head: parse.Head, target: str, receive: Receive) -> Answer:
         """Execute a workflow with files among its inputs, which are read as soon as the guards have let the request pass."""
@@ -179,17 +244,15 @@ class ApiChannel(Channel):
         except Exception as error:
             raise InternalError("the result can't be written as JSON; the log has the reason") from error
 
-    def _headers_of(self, head: parse.Head, answer: Answer, body: bytes) -> list[tuple[bytes, bytes]]:
-        headers = [
-            (b"content-type", answer.media),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", answer.request_id.encode()),
-            PRODUCT,
-            *answer.headers,
-        ]
+    def _headers_of(self, head: parse.Head, answer: Answer) -> list[tuple[bytes, bytes]]:
+        headers = [(b"x-request-id", answer.request_id.encode()), PRODUCT, *answer.headers]
         if head.caller.traceparent is not None:
             headers.append((b"traceparent", head.caller.traceparent.encode()))
         return headers
+
+
+async def _next(events: AsyncIterator[Event]) -> Event | None:
+    return await anext(events, None)
 
 
 async def _read(head: parse.Head, receive: Receive, limit: int) -> bytes:

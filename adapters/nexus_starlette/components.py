@@ -183,6 +183,12 @@ PARAMETERS: Final[Json] = {
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
         "description": "The same caller, workflow and key get the same run and its result, however often.",
     },
+    "LastEventId": {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "schema": STRING,
+        "description": "The id of the event that came last.",
+    },
     "Prefer": {
         "name": "Prefer",
         "in": "header",

@@ -11,10 +11,10 @@ from starlette.types import Receive, Send
 
 from nexus.abc import Clock
 from nexus.models import Event
+from nexus_starlette.routes import EVENT_STREAM
 
-__all__ = ["EVENT_STREAM", "frame", "number_after", "send_frames", "shown"]
+__all__ = ["frame", "send_frames", "shown"]
 
-EVENT_STREAM: Final = "text/event-stream"
 HEARTBEAT_S: Final = 15.0
 """Between two comments that keep proxies from taking a silent connection for a dead one."""
 
@@ -49,14 +49,6 @@ def shown(event: Event) -> dict[str, Any]:
         "request_id": event.request_id,
         "data": event.data,
     }
-
-
-def number_after(last_event_id: bytes | None) -> int:
-    """Return the number of the event of a run that the caller had last; 0 for none, or for an id of another form."""
-    if last_event_id is None:
-        return 0
-    _, _, number = last_event_id.rpartition(b"-")
-    return int(number) if number.isdigit() and len(number) < 10 else 0  # noqa: PLR2004 - more events than any run has
 
 
 async def send_frames(

@@ -22,13 +22,15 @@ from nexus_starlette.components import (
     schema,
 )
 from nexus_starlette.references import Components, reference_to
-from nexus_starlette.routes import MERMAID
+from nexus_starlette.routes import EVENT_STREAM, MERMAID
 
 __all__ = ["Document", "describe"]
 
 Json = Mapping[str, Any]
 
 LOCATION: Final = {"Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "The run."}}
+
+EVENTS_CONTENT: Final = {EVENT_STREAM: {"schema": {"type": "string"}}}
 
 VARY: Final = {"Vary": {"schema": {"const": "accept"}, "description": "Which of its forms this is, `Accept` decides."}}
 
@@ -108,6 +110,7 @@ def _execution(operation: Operation, components: Components) -> dict[str, Any]:
         **json_content({**body, "required": ["inputs"]} if required else body),
         **form_content(inputs),
     }
+    results = enveloped("The results.", data)
     return {
         "operationId": f"execute_{_path_name(operation)}",
         **({"summary": operation.summary} if operation.summary else {}),
@@ -119,7 +122,7 @@ def _execution(operation: Operation, components: Components) -> dict[str, Any]:
             "content": content,
         },
         "responses": {
-            "200": enveloped("The results.", data),
+            "200": {**results, "content": {**results["content"], **EVENTS_CONTENT}},
             "202": enveloped("The run waits for an answer, or was asked not to be waited for.", schema("NexusRun"), LOCATION),
             **failures(),
         },
@@ -148,6 +151,7 @@ def _fixed_paths() -> dict[str, Any]:
         f"{one}/graph": _get("get_workflow_graph", "Its steps, and a diagram of them.", graph, "Workflow"),
         run: _get("get_run", "The record of a run.", enveloped("It.", schema("NexusRun")), "Run"),
         f"{run}/files/{{name}}": {"get": _download()},
+        f"{run}/events": {"get": _following()},
         f"{run}/cancel": _post("cancel_run", "Cancel a run, and wait until its clean-up is done.", None),
         f"{run}/answer": _post("answer_run", "Answer a question of a waiting run.", answer),
         "/openapi.json": {
@@ -180,6 +184,21 @@ def _get(operation_id: str, summary: str, response: Json, parameter: str = "") -
             "parameters": [reference_to("parameters", name) for name in names],
             "responses": {"200": response, **_get_failures()},
         }
+    }
+
+
+def _following() -> dict[str, Any]:
+    return {
+        "operationId": "get_run_events",
+        "summary": "Follow what a run tells, until it has ended.",
+        "description": "Server-sent events. Each has the id that, sent back as `Last-Event-ID`, goes on after it.",
+        "tags": ["runs"],
+        "parameters": [reference_to("parameters", name) for name in ("Run", "LastEventId", "RequestId")],
+        "responses": {
+            "200": {"description": "The events, from the first one on.", "content": EVENTS_CONTENT},
+            "204": {"description": "The run has ended, and there are no more."},
+            **_get_failures(),
+        },
     }
 
 

@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from nexus.exceptions import ArgumentProblem, InvalidArgumentError, MalformedRequestError, PayloadTooLargeError
 from nexus.models import Caller, Form, FormRequest, Request
-from nexus_starlette.routes import EXECUTE, FILE, JSON, Endpoint
+from nexus_starlette.routes import EVENTS, EXECUTE, FILE, JSON, Endpoint
 
 __all__ = [
     "Head",
@@ -30,6 +30,7 @@ __all__ = [
     "too_large",
 ]
 
+LONGEST_NUMBER: Final = 9
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # W3C Trace Context, section 3.2, version 00: neither id may be all zeros.
 TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -289,6 +290,8 @@ def request_of(head: Head, endpoint: Endpoint, target: str, body: bytes) -> Requ
             idempotency_key=_key_of(head),
         )
     arguments = json_object(body)
+    if endpoint is EVENTS:
+        arguments["after"] = _number_of(head.headers.get(b"last-event-id"))
     if endpoint is FILE:
         target, _, arguments["name"] = target.partition("/")
     if endpoint.target:
@@ -317,6 +320,12 @@ def form_request_of(head: Head, target: str, form: Form) -> FormRequest:
         idempotency_key=_key_of(head),
         form=form,
     )
+
+
+def _number_of(last_event_id: bytes | None) -> int:
+    """Return the number of the event of a run that the caller had last; 0 for none, or for an id of another form."""
+    digits = b"" if last_event_id is None else last_event_id.rpartition(b"-")[2]
+    return int(digits) if digits.isdigit() and len(digits) <= LONGEST_NUMBER else 0
 
 
 def _key_of(head: Head) -> str | None:

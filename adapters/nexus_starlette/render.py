@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
 import attrs
 from starlette.responses import FileResponse
+from starlette.types import Receive, Send
 
 from nexus.exceptions import MalformedRequestError, NexusError, UnavailableError
 from nexus.models import Response, RunFile, RunRecord
@@ -18,6 +19,7 @@ from nexus_starlette.parse import Head
 __all__ = [
     "Answer",
     "Download",
+    "Streamed",
     "Unread",
     "answer_of",
     "download",
@@ -77,6 +79,13 @@ class Download(Answer):
     """A response that is a file."""
 
     file: FileResponse = attrs.field(kw_only=True)
+
+
+@attrs.frozen
+class Streamed(Answer):
+    """A response that goes on for a while, and is sent by what makes it."""
+
+    reply: Callable[[Receive, Send], Awaitable[None]] = attrs.field(kw_only=True)
 
 
 @attrs.frozen

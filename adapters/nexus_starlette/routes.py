@@ -13,6 +13,7 @@ __all__ = ["EXECUTE", "FILE", "LIVE", "OPENAPI", "READY", "ROUTES", "Endpoint", 
 JSON: Final = "application/json"
 FORM: Final = "multipart/form-data"
 MERMAID: Final = "text/vnd.mermaid"
+EVENT_STREAM: Final = "text/event-stream"
 
 Kind = Literal["execute", "operation", "file", "openapi", "health"]
 
@@ -52,7 +53,8 @@ class Endpoint:
             raise MalformedRequestError(f"this path does not take {method}; use {allowed}", reason="method", allow=self.allow)
 
 
-EXECUTE: Final = Endpoint(kind="execute", method="POST", target="workflow")
+EXECUTE: Final = Endpoint(kind="execute", method="POST", target="workflow", media=(JSON, EVENT_STREAM))
+EVENTS: Final = Endpoint(kind="operation", operation="runs.events", target="run_id", media=(EVENT_STREAM,))
 FILE: Final = Endpoint(kind="file", operation="runs.file", target="run_id")
 OPENAPI: Final = Endpoint(kind="openapi", operation="workflows.list")
 LIVE: Final = Endpoint(kind="health")
@@ -68,8 +70,11 @@ ROUTES: Final = {
     "/api/workflows/{id}/execute": EXECUTE,
     "/api/runs/{id}": Endpoint(kind="operation", operation="runs.get", target="run_id"),
     "/api/runs/{id}/files/{name}": FILE,
+    "/api/runs/{id}/events": EVENTS,
     "/api/runs/{id}/cancel": Endpoint(kind="operation", method="POST", operation="runs.cancel", target="run_id"),
-    "/api/runs/{id}/answer": Endpoint(kind="operation", method="POST", operation="runs.answer", target="run_id"),
+    "/api/runs/{id}/answer": Endpoint(
+        kind="operation", method="POST", operation="runs.answer", target="run_id", media=(JSON, EVENT_STREAM)
+    ),
     "/openapi.json": OPENAPI,
     "/health/live": LIVE,
     "/health/ready": READY,

@@ -24,6 +24,7 @@ class BuiltIn:
 
     Attributes:
         carry_out: Called with the call, the checked arguments and the caller's interaction.
+        channels: Where it shows.
     """
 
     name: str
@@ -32,10 +33,11 @@ class BuiltIn:
     carry_out: Callable[[Call, dict[str, Any], Interaction], Awaitable[Outcome]]
     result: Any = Any
     hints: Hints = attrs.field(factory=Hints)
+    channels: frozenset[str] = frozenset({"api", "cli"})
 
 
 def add_operations(catalogue: Catalogue, codecs: Codecs, operations: Sequence[BuiltIn]) -> None:
-    """Enter them: shown on API and command line, and to the application itself; not on MCP."""
+    """Enter them: shown on API and command line if they don't say otherwise, and to the application itself; not on MCP."""
     for built_in in operations:
         place = f"{inspect.getmodule(built_in.carry_out).__name__}:{built_in.name}"  # type: ignore[union-attr]
         signature = Signature(built_in.name, built_in.parameters, codecs=codecs, place=place)
@@ -43,7 +45,7 @@ def add_operations(catalogue: Catalogue, codecs: Codecs, operations: Sequence[Bu
             name=built_in.name,
             kind="admin",
             summary=built_in.summary,
-            channels=frozenset({"api", "cli"}),
+            channels=built_in.channels,
             hints=built_in.hints,
             place=place,
             input_schema=lambda signature=signature: signature.schema,  # type: ignore[misc]

@@ -31,6 +31,11 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
         record = await executor.find(call.scope, arguments["run_id"])
         return await find_file(record, arguments["name"]), record, None
 
+    async def events(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
+        run_id = arguments["run_id"]
+        record = await executor.find(call.scope, run_id)
+        return await executor.events(call.scope, run_id, after=arguments["after"]), record, None
+
     async def cancel(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
         return shown(await executor.cancel(call.scope, arguments["run_id"]))
 
@@ -54,6 +59,19 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
             carry_out=file,
             result=dict[str, Any],
             hints=Hints(read_only=True),
+        ),
+        BuiltIn(
+            name="runs.events",
+            summary="Follow what a run tells, until it has ended.",
+            parameters=[
+                RUN_ID,
+                Parameter(name="after", hint=int, default=0, description="The number of the event after which to begin."),
+            ],
+            carry_out=events,
+            result=list[dict[str, Any]],
+            hints=Hints(read_only=True),
+            # What it gives is an asynchronous iterator, which a command line has no words for.
+            channels=frozenset({"api"}),
         ),
         BuiltIn(
             name="runs.cancel",

@@ -35,12 +35,12 @@ def carry_out(live: LiveRun, plan: Plan, inputs: dict[str, Any]) -> Awaitable[An
     """
     Return the workflow's output, or raise what its first failing step raised.
 
-    *inputs* are the checked arguments, and belong to this call.
+    *inputs* are the checked arguments; they are in the run's record too, and are left as they are.
     """
     if plan.single is not None:
         step = plan.single
         if step.run_parameter is not None:
-            inputs[step.run_parameter] = Run(live, step.name)
+            inputs = {**inputs, step.run_parameter: Run(live, step.name)}
             if plan.lender.lends:
                 return plan.lender.carry(live, partial(step.function, **inputs))
         called: Awaitable[Any] = step.function(**inputs)

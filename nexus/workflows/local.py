@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar
 from operator import attrgetter
@@ -322,13 +322,17 @@ class LocalRuntime(Runtime):
                 live.record = live.record.changed(error=attrs.evolve(failure, exception=error))
                 if failure.code in {"failed", "internal"}:
                     self.report(live.record, error)
-            self._notify(live)
             if live.is_followed:
-                with anyio.move_on_after(CLEAN_UP_S, shield=True):
-                    await live.announce(f"run.{status}", {} if failure is None else {"code": failure.code})
-                if live.feed is not None:
-                    live.feed.close()
+                await self._announce_end(live, {} if failure is None else {"code": failure.code})
+            self._notify(live)
         return live.record
+
+    async def _announce_end(self, live: LiveRun, data: Mapping[str, Any]) -> None:
+        """Tell who follows it, before its caller is woken, who may leave with the record; no listener holds it up for long."""
+        with anyio.move_on_after(CLEAN_UP_S, shield=True), suppress(Exception):
+            await live.announce(f"run.{live.record.status}", data)
+        if live.feed is not None:
+            live.feed.close()
 
     def _keep(self, feed: Feed, run_id: str) -> None:
         """Keep what a run told for a while after its end: who submitted it may ask only then."""
@@ -358,19 +362,13 @@ class LocalRuntime(Runtime):
             raise ValueError(f"a question named {name!r} is open already; give each its own name=")
         # Before the store has the question, for its answer may come before the store has replied.
         waiting = live.questions[name] = OpenQuestion(question)
-        await self._change(
-            live,
-            lambda record: record.changed(
-                status="waiting",
-                questions={**record.questions, name: question},
-                answers={other: answer for other, answer in record.answers.items() if other != name},
-            ),
-        )
-        live.has_waited = True
-        self._notify(live)
-        await live.announce("run.waiting", {"questions": [question.view()]})
-        live.give_slots_back()
         try:
+            await self._change(live, lambda record: _asking(record, question))
+            live.has_waited = True
+            # Before its caller is woken, who may leave with the record.
+            await live.announce("run.waiting", {"questions": [question.view()]})
+            self._notify(live)
+            live.give_slots_back()
             await waiting.answered.wait()
             if not live.questions and not live.holds_slots:
                 await live.take_slots(again=True)
@@ -439,6 +437,14 @@ def _sooner(seconds: float | None, timeout: float | None) -> float | None:
     if seconds is None or timeout is None:
         return timeout if seconds is None else seconds
     return min(seconds, timeout)
+
+
+def _asking(record: RunRecord, question: Question) -> RunRecord:
+    return record.changed(
+        status="waiting",
+        questions={**record.questions, question.name: question},
+        answers={name: answer for name, answer in record.answers.items() if name != question.name},
+    )
 
 
 def _without(record: RunRecord, name: str) -> RunRecord:
