@@ -42,6 +42,7 @@ from nexus.workflows.handle import RunHandle
 from nexus.workflows.injection import Inject
 from nexus.workflows.retries import Retry
 from nexus.workflows.run import BlockingRun, Run
+from nexus.workflows.schedules import Schedule
 from nexus.workflows.steps import Input, StepFailure
 
 __version__ = "0.1.0"
@@ -81,6 +82,7 @@ __all__ = [
     "Run",
     "RunHandle",
     "RunRecord",
+    "Schedule",
     "Session",
     "StepFailure",
     "Tenant",

@@ -15,11 +15,13 @@ from nexus.clock import SystemClock
 from nexus.config import NexusConfig
 from nexus.dependencies import Dependencies
 from nexus.exceptions import ConfigurationError
-from nexus.instrumentation.log import log_dependency, log_request, log_run
+from nexus.instrumentation.log import log_dependency, log_request, log_run, log_schedule
 from nexus.memory import MemoryRunStore, MemorySessionStore
 from nexus.operations import add_operations
 from nexus.operations.runs import run_operations
+from nexus.operations.schedules import schedule_operations
 from nexus.operations.workflows import workflow_operations
+from nexus.scheduler import Scheduler
 from nexus.sessions import Sessions
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.executor import Executor
@@ -102,7 +104,16 @@ def create_nexus(
         log_request=log_request,
         timeout=config.request_timeout,
     )
+    scheduler = Scheduler(
+        catalogue=catalogue,
+        executor=executor,
+        clock=clock,
+        dispatch=dispatcher.dispatch,
+        report=log_schedule,
+        fires=config.enable_schedules,
+    )
     add_operations(catalogue, codecs, [*run_operations(executor), *workflow_operations(dispatcher.visible, dispatcher.not_found)])
+    add_operations(catalogue, codecs, schedule_operations(scheduler, executor))
     app = Nexus(
         config=config,
         clock=clock,
@@ -111,7 +122,8 @@ def create_nexus(
         executor=executor,
         dispatcher=dispatcher,
         dependencies=dependencies,
-        services=[sessions, runs, dependencies, folders, runtime],
+        scheduler=scheduler,
+        services=[sessions, runs, dependencies, folders, runtime, scheduler],
     )
     if isinstance(runtime, LocalRuntime):
         runtime.call_workflow = app.execute_workflow

@@ -21,6 +21,7 @@ from nexus.config import NexusConfig
 from nexus.dependencies import Dependencies, Per
 from nexus.exceptions import ConfigurationError, NexusError, UnavailableError, WorkflowNotFoundError
 from nexus.models import APPLICATION, Caller, ExecutionResult, Operation, Principal, Request, Response
+from nexus.scheduler import Scheduler
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.definition import FunctionOptions, Group, Workflow, definitions_in, marked
 from nexus.workflows.executor import Executor
@@ -53,6 +54,7 @@ class Nexus:
     executor: Executor
     dispatcher: Dispatcher
     dependencies: Dependencies
+    scheduler: Scheduler
     services: Sequence[Service]
     _channels: dict[str, Channel] = attrs.field(factory=dict, init=False)
     _stack: AsyncExitStack | None = attrs.field(default=None, init=False)
@@ -167,9 +169,11 @@ class Nexus:
             RegistrationError: One can't be registered; the text names the place and the way out.
         """
         definitions = [definition for thing in what for definition in definitions_in(thing)]
-        self.catalogue.add(
-            *[workflow_entry(definition, self.codecs, self.executor, self.dependencies) for definition in definitions]
-        )
+        entries = [workflow_entry(definition, self.codecs, self.executor, self.dependencies) for definition in definitions]
+        if any(entry.schedules for entry in entries):
+            self.scheduler.require_loop()
+        self.catalogue.add(*entries)
+        self.scheduler.refresh()
 
     def codec(self, type_: type[T], *, encode: Callable[[T], Any], decode: Callable[[Any], T], schema: Mapping[str, Any]) -> None:
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import CodeType
 from typing import Any
 
@@ -18,6 +18,7 @@ from nexus.workflows.definition import FunctionWorkflow, Workflow
 from nexus.workflows.executor import Executor, error_of
 from nexus.workflows.injection import Lender
 from nexus.workflows.plan import compile_plan
+from nexus.workflows.schedules import Schedule, named
 from nexus.workflows.signatures import Signature, describe
 from nexus.workflows.steps import place_of
 
@@ -47,6 +48,7 @@ class Entry:
     carry_out: Callable[[Call, dict[str, Any], Interaction], Awaitable[Outcome]]
     source: Callable[..., Any] | Workflow | None = None
     injected: Sequence[tuple[str, Any]] = ()
+    schedules: tuple[Schedule, ...] = ()
 
 
 @attrs.frozen(eq=False)
@@ -91,7 +93,7 @@ class Catalogue:
         does not replace another use of the same code (a factory, a function in two groups), nor another version in the same file.
 
         Raises:
-            RegistrationError: Another place has that name and version, or one of *entries* has.
+            RegistrationError: Another place has that name and version, or one of *entries* has; or the name of a schedule.
         """
         batch: dict[str, Entry] = {}
         for entry in entries:
@@ -109,8 +111,29 @@ class Catalogue:
                 raise RegistrationError(
                     f"{operation.place}: {operation.name!r} is the name of an operation that is built in; give another name=…"
                 )
+        if any(entry.schedules for entry in entries):
+            self._require_own_schedules(entries)
         for entry in entries:
             self._put(entry)
+
+    def schedules(self) -> Iterator[tuple[Operation, Schedule]]:
+        """Yield every schedule with its workflow; no two have the same name."""
+        for reference, entry in self._entries.items():
+            if reference == entry.operation.reference:
+                for schedule in entry.schedules:
+                    yield entry.operation, schedule
+
+    def _require_own_schedules(self, entries: Sequence[Entry]) -> None:
+        owners = {schedule.name: entry for entry in self._entries.values() for schedule in entry.schedules}
+        for entry in entries:
+            for schedule in entry.schedules:
+                here, other = entry.operation, owners.setdefault(schedule.name, entry)
+                there = other.operation
+                if here.reference != there.reference and not (here.place == there.place and _is_rewritten(other, entry)):
+                    raise RegistrationError(
+                        f"{here.place}: there is a schedule {schedule.name!r} already, of {there.reference} from {there.place}; "
+                        "give Schedule(…, name=…)"
+                    )
 
     def _put(self, entry: Entry) -> None:
         operation = entry.operation
@@ -253,7 +276,15 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor, len
     injected = [
         (f"{step.definition.place}: step {step.name!r}", wanted) for step in plan.graph.steps for wanted in step.injected.values()
     ]
-    return Entry(operation=operation, signature=plan.signature, carry_out=carry_out, source=definition.origin, injected=injected)
+    schedules = named(options.schedules, options.name, plan.signature, place=definition.place) if options.schedules else ()
+    return Entry(
+        operation=operation,
+        signature=plan.signature,
+        carry_out=carry_out,
+        source=definition.origin,
+        injected=injected,
+        schedules=schedules,
+    )
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:

@@ -213,6 +213,7 @@ class NexusConfig:
         queue_size: How many runs may wait for their turn, in all and of each workflow that has a `concurrency`; one more is
             refused with `resource_exhausted`.
         max_chunks: How many values a workflow may yield.
+        enable_schedules: Whether this process fires schedules.
         channels: The settings of each channel.
 
     Raises:
@@ -232,6 +233,7 @@ class NexusConfig:
     concurrency: int = attrs.field(default=1000, converter=_count)
     queue_size: int = attrs.field(default=10_000, converter=_count)
     max_chunks: int = attrs.field(default=10_000, converter=_count)
+    enable_schedules: bool = attrs.field(default=True, converter=_flag)
     channels: ChannelsConfig = attrs.field(factory=ChannelsConfig, validator=_section)
 
     @classmethod

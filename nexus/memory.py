@@ -151,8 +151,10 @@ class MemoryRunStore(RunStore):
                 yield run
 
     def _make_room(self) -> None:
-        # What is kept under a key answers retries: it goes last.
-        oldest = next(iter(self._ended), None) or next(iter(self._ended_keyed), None)
+        # What is kept under a key answers retries: it goes last, unless there is more of it than of all else.
+        crowded = len(self._ended_keyed) > self.max_runs // 2
+        first, second = (self._ended_keyed, self._ended) if crowded else (self._ended, self._ended_keyed)
+        oldest = next(iter(first), None) or next(iter(second), None)
         if oldest is None:
             raise ResourceExhaustedError(f"{self.max_runs} runs have not ended yet, and no more are kept; try again later")
         self._forget(oldest)

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from nexus import Nexus, Run, create_nexus
+from nexus import Nexus, Run, Schedule, create_nexus
 from nexus.config import NexusConfig
 from nexus_starlette import asgi
 from nexus_starlette.references import Components
@@ -177,6 +177,27 @@ async def test_real_responses_are_as_the_document_says() -> None:
             check(document, path, "get", await client.get(path))
         for rest in ("", "/schema", "/graph"):
             check(document, f"/api/workflows/{{workflow}}{rest}", "get", await client.get(f"/api/workflows/travel.plan{rest}"))
+
+
+async def test_what_is_said_of_schedules_is_as_the_document_says() -> None:
+    app = desk()
+
+    @app.workflow(schedule=Schedule("30 2 * * *", overlap="allow"))
+    async def nightly() -> None:
+        """Do nothing."""
+
+    path, one = "/api/admin/schedules", "/api/admin/schedules/nightly"
+    async with client_of(app) as client, app:
+        document = (await client.get("/openapi.json")).json()
+        check(document, path, "get", await client.get(path))
+        for verb, body in (("trigger", None), ("trigger", {"wait": True}), ("pause", None), ("resume", None)):
+            reply = await client.post(f"{one}/{verb}", json=body) if body else await client.post(f"{one}/{verb}")
+            assert reply.status_code == 200
+            check(document, f"{path}/{{schedule}}/{verb}", "post", reply)
+        missing = await client.post(f"{path}/daily/trigger")
+        check(document, f"{path}/{{schedule}}/trigger", "post", missing)
+        assert missing.status_code == 404
+        check(document, path, "get", await client.get(path))
 
 
 async def test_the_document_has_both_forms_of_a_graph() -> None:

@@ -119,6 +119,36 @@ def test_nothing_but_the_protocol_is_on_standard_output(tmp_path: Path) -> None:
     assert server.returncode == 0
 
 
+SCHEDULED = """
+import anyio, nexus
+from nexus.testing import FakeClock
+from nexus_mcp import serve_stdio
+
+clock, fired = FakeClock(), []
+app = nexus.create_nexus(nexus.NexusConfig(), clock=clock)
+
+@app.workflow(schedule="* * * * *")
+async def tick() -> None:
+    fired.append(1)
+
+@app.workflow
+async def wait() -> int:
+    await clock.advance(3600)
+    return len(fired)
+
+anyio.run(serve_stdio, app)
+"""
+
+
+@pytest.mark.slow
+async def test_no_schedule_fires_over_stdio() -> None:
+    server = StdioServerParameters(command=sys.executable, args=["-c", SCHEDULED], env=ENVIRONMENT)
+    with open(os.devnull, "w") as errors:  # noqa: ASYNC230, PTH123
+        async with Client(stdio_client(server, errlog=errors)) as client:
+            fired = await client.call_tool("wait", {})
+    assert fired.structured_content == {"result": 0}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_though_its_input_stays_open(tmp_path: Path, number: int) -> None:

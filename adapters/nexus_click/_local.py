@@ -40,6 +40,7 @@ def run_locally(app: Nexus, invocation: Invocation, terminal: Terminal, *, princ
         terminal: Where results and notes go.
         principal: Who calls; None is the anonymous.
     """
+    app.scheduler.fires = False
     with contextlib.redirect_stdout(sys.stderr), shown_log(refusals=False):
         status: int = anyio.run(_run, app, invocation, terminal, principal)
     return status

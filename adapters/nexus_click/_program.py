@@ -62,7 +62,7 @@ def run(target: str, command: tuple[str, ...], **said: Any) -> int:
 
     Without a workflow, or with --help, the workflows are listed; after one, --help explains it.
 
-    Results go to standard output, all else to standard error.
+    Results go to standard output, all else to standard error. Schedules don't fire.
     """
     commands = importlib.import_module("nexus_click._commands")
     local = importlib.import_module("nexus_click._local")
@@ -133,7 +133,7 @@ def serve(target: str, host: str | None, port: int | None, allow_anonymous: bool
     """
     Serve the workflows as REST API and MCP on one port.
 
-    Runs and sessions are kept in memory, and are gone when the server stops.
+    Schedules fire. Runs and sessions are kept in memory, and are gone when the server stops.
     """
     app = _load(target)
     api = app.config.channels.api
@@ -153,7 +153,7 @@ def serve(target: str, host: str | None, port: int | None, allow_anonymous: bool
 @program.command(short_help="Serve the workflows to an MCP client over stdio.", epilog=TARGET_HELP)
 @click.argument("target")
 def mcp(target: str) -> int:
-    """Serve the workflows to an MCP client over standard input and output."""
+    """Serve the workflows to an MCP client over standard input and output. Schedules don't fire."""
     app = _load(target)
     serving = _adapter("mcp", "nexus_mcp")
     with _serving():

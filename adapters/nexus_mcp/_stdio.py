@@ -31,6 +31,7 @@ async def serve_stdio(app: Nexus) -> None:
     Start the application and serve MCP on standard input and output, until the input ends, or SIGTERM or SIGINT comes.
 
     Meanwhile whatever else the process prints goes to standard error, and whatever reads standard input finds it empty.
+    Schedules don't fire: each client starts a process of its own.
 
     Raises:
         RegistrationError: Two operations would bear the same tool's name.
@@ -38,6 +39,7 @@ async def serve_stdio(app: Nexus) -> None:
     """
     if not app.config.channels.mcp.enabled:
         raise ConfigurationError("MCP is switched off in this application: channels.mcp.enabled is false")
+    app.scheduler.fires = False
     with _taken() as (lines, replies):
         async with app:
             Tools(app).check()

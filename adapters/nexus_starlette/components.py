@@ -153,6 +153,26 @@ SCHEMAS: Final[Json] = {
             "conditional": {"type": "boolean", "description": "Whether it may be skipped."},
         }
     ),
+    "NexusSchedule": _closed(
+        {
+            "name": STRING,
+            "workflow": {"type": "string", "description": "`name@version`."},
+            "cron": STRING,
+            "timezone": STRING,
+            "jitter": {"type": "number", "description": "Seconds."},
+            "missed": {"enum": ["skip", "once", "all"]},
+            "overlap": {"enum": ["skip", "allow", "cancel"]},
+            "paused": FLAG,
+            "next": {"type": "array", "items": TIME, "description": "The next due times; none while it is paused."},
+            "last": {
+                "oneOf": [
+                    {"type": "null"},
+                    _closed({"time": TIME, "run_id": STRING, "status": {"type": ["string", "null"]}}),
+                ],
+                "description": "The last firing: when it was due or triggered, its run, and how that ended; null if it is lost.",
+            },
+        }
+    ),
     "NexusHealth": _closed({"status": {"const": "ok"}}),
 }
 
@@ -171,6 +191,7 @@ PARAMETERS: Final[Json] = {
     },
     "Run": {"name": "run_id", "in": "path", "required": True, "schema": STRING},
     "File": {"name": "name", "in": "path", "required": True, "schema": STRING, "description": "The file's, as the run has it."},
+    "Schedule": {"name": "schedule", "in": "path", "required": True, "schema": STRING, "description": "Its name."},
     "RequestId": {
         "name": "X-Request-ID",
         "in": "header",

@@ -154,6 +154,7 @@ def _fixed_paths() -> dict[str, Any]:
         f"{run}/events": {"get": _following()},
         f"{run}/cancel": _post("cancel_run", "Cancel a run, and wait until its clean-up is done.", None),
         f"{run}/answer": _post("answer_run", "Answer a question of a waiting run.", answer),
+        **_schedule_paths(),
         "/openapi.json": {
             "get": {
                 "operationId": "get_openapi",
@@ -170,17 +171,35 @@ def _fixed_paths() -> dict[str, Any]:
     }
 
 
+def _schedule_paths() -> dict[str, Any]:
+    all_of_them = enveloped("All of them.", {"type": "array", "items": schema("NexusSchedule")})
+    listing = _get("list_schedules", "The schedules, with their next due times and last firing.", all_of_them, tag="schedules")
+    wait = {"type": "boolean", "description": "Answer when the run has ended, or waits for an answer; not at once."}
+    body = {"type": "object", "properties": {"wait": wait}, "additionalProperties": False}
+    paths: dict[str, Any] = {"/api/admin/schedules": listing}
+    for verb, summary, answer in (
+        ("pause", "Let it fire no more, until it is resumed.", enveloped("The schedule.", schema("NexusSchedule"))),
+        ("resume", "Let it fire again, from now on.", enveloped("The schedule.", schema("NexusSchedule"))),
+        ("trigger", "Fire it now, paused or not.", enveloped("The run, which is the application's.", schema("NexusRun"))),
+    ):
+        post = _post(f"{verb}_schedule", summary, None, parameter="Schedule", tag="schedules")["post"]
+        post["responses"] = {"200": answer, **failures()}
+        paths[f"/api/admin/schedules/{{schedule}}/{verb}"] = {"post": post}
+    post["requestBody"] = {"required": False, "content": json_content(body)}
+    return paths
+
+
 def _get_failures() -> dict[str, Any]:
     return failures("401", "403", "404", "406", "429", "500", "503")
 
 
-def _get(operation_id: str, summary: str, response: Json, parameter: str = "") -> dict[str, Any]:
+def _get(operation_id: str, summary: str, response: Json, parameter: str = "", tag: str = "") -> dict[str, Any]:
     names = [parameter, "RequestId"] if parameter else ["RequestId"]
     return {
         "get": {
             "operationId": operation_id,
             "summary": summary,
-            "tags": ["runs" if parameter == "Run" else "workflows"],
+            "tags": [tag or ("runs" if parameter == "Run" else "workflows")],
             "parameters": [reference_to("parameters", name) for name in names],
             "responses": {"200": response, **_get_failures()},
         }
@@ -220,13 +239,13 @@ def _download() -> dict[str, Any]:
     }
 
 
-def _post(operation_id: str, summary: str, body: Json | None) -> dict[str, Any]:
+def _post(operation_id: str, summary: str, body: Json | None, *, parameter: str = "Run", tag: str = "runs") -> dict[str, Any]:
     return {
         "post": {
             "operationId": operation_id,
             "summary": summary,
-            "tags": ["runs"],
-            "parameters": [reference_to("parameters", name) for name in ("Run", "RequestId")],
+            "tags": [tag],
+            "parameters": [reference_to("parameters", name) for name in (parameter, "RequestId")],
             **({} if body is None else {"requestBody": {"required": True, "content": json_content(body)}}),
             "responses": {
                 "200": enveloped("The run has ended.", schema("NexusRun")),

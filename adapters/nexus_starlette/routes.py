@@ -10,6 +10,7 @@ from nexus.exceptions import MalformedRequestError, NotFoundError
 
 __all__ = ["EXECUTE", "FILE", "LIVE", "OPENAPI", "READY", "ROUTES", "Endpoint", "find"]
 
+ADMIN: Final = "/api/admin/"
 JSON: Final = "application/json"
 FORM: Final = "multipart/form-data"
 MERMAID: Final = "text/vnd.mermaid"
@@ -75,11 +76,21 @@ ROUTES: Final = {
     "/api/runs/{id}/answer": Endpoint(
         kind="operation", method="POST", operation="runs.answer", target="run_id", media=(JSON, EVENT_STREAM)
     ),
+    "/api/admin/schedules": Endpoint(kind="operation", operation="schedules.list"),
+    **{
+        f"/api/admin/schedules/{{id}}/{verb}": Endpoint(
+            kind="operation", method="POST", operation=f"schedules.{verb}", target="schedule"
+        )
+        for verb in ("pause", "resume", "trigger")
+    },
     "/openapi.json": OPENAPI,
     "/health/live": LIVE,
     "/health/ready": READY,
 }
-"""Every path, with `{id}` for the name of a workflow (`name` or `name@version`) or the id of a run, `{name}` for a file's."""
+"""
+Every path, with `{id}` for the name of a workflow (`name` or `name@version`) or of a schedule, or the id of a run; `{name}` for a
+file's.
+"""
 
 FIXED: Final = {path: endpoint for path, endpoint in ROUTES.items() if "{id}" not in path}
 WITH_ID: Final = {tuple(path.split("/{id}")): endpoint for path, endpoint in ROUTES.items() if "{id}" in path}
@@ -103,6 +114,12 @@ def find(path: str) -> tuple[Endpoint, str]:
         endpoint = WITH_ID.get((f"/{parts[1]}/{parts[2]}", f"{below}/{{name}}")) if name else None
         if endpoint is not None:
             return endpoint, f"{parts[3]}/{name}"
-    elif path in FIXED:
+    if path in FIXED:
         return FIXED[path], ""
+    if path.startswith(ADMIN):
+        room, _, rest = path.removeprefix(ADMIN).partition("/")
+        target, _, rest = rest.partition("/")
+        endpoint = WITH_ID.get((f"{ADMIN}{room}", f"/{rest}"))
+        if endpoint is not None and target:
+            return endpoint, target
     raise NotFoundError("there is nothing at this path; GET /openapi.json lists what there is")

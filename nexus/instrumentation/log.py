@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
 from nexus.models import Request, Response, RunRecord
 
-__all__ = ["log_dependency", "log_request", "log_run"]
+__all__ = ["log_dependency", "log_request", "log_run", "log_schedule"]
 
 REQUESTS: Final = logging.getLogger("nexus.request")
 RUNS: Final = logging.getLogger("nexus.run")
 DEPENDENCIES: Final = logging.getLogger("nexus.dependency")
+SCHEDULES: Final = logging.getLogger("nexus.schedule")
 
 
 @cache
@@ -65,3 +67,11 @@ def log_run(record: RunRecord, error: BaseException) -> None:
 def log_dependency(name: str, error: BaseException) -> None:
     """Write what a dependency raised that nobody else is told of: it could not be closed, ended by itself, or is not well."""
     _structured(DEPENDENCIES).error("dependency failed", exception=error, dependency=name)
+
+
+def log_schedule(event: str, schedule: str, details: Mapping[str, Any], error: Exception | None) -> None:
+    """Write that a schedule did not fire, or not as it is meant to."""
+    level = logging.INFO if error is None else logging.ERROR
+    if SCHEDULES.isEnabledFor(level):
+        shown = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in details.items()}
+        _structured(SCHEDULES).log(level, event, exception=error, schedule=schedule, **shown)

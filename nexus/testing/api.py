@@ -24,6 +24,10 @@ ROUTES: Final = {
     "runs.get": ("GET", "/api/runs/{run_id}"),
     "runs.cancel": ("POST", "/api/runs/{run_id}/cancel"),
     "runs.answer": ("POST", "/api/runs/{run_id}/answer"),
+    "schedules.list": ("GET", "/api/admin/schedules"),
+    "schedules.pause": ("POST", "/api/admin/schedules/{schedule}/pause"),
+    "schedules.resume": ("POST", "/api/admin/schedules/{schedule}/resume"),
+    "schedules.trigger": ("POST", "/api/admin/schedules/{schedule}/trigger"),
 }
 
 

@@ -16,6 +16,7 @@ from nexus.models import Hints
 from nexus.workflows.drawing import graph_html
 from nexus.workflows.graph import Graph, analyse
 from nexus.workflows.retries import Retry
+from nexus.workflows.schedules import Schedule, ScheduleOption, make_schedules
 from nexus.workflows.steps import NAME, OnError, RunIn, StepDefinition, StepOptions, make_step, place_of, seconds_of
 
 __all__ = ["FunctionOptions", "Group", "Workflow", "WorkflowOptions", "definition_of", "definitions_in", "workflow"]
@@ -40,6 +41,7 @@ class WorkflowOptions:
     hints: Hints = attrs.field(factory=Hints)
     timeout: float | None = None
     concurrency: int | None = None
+    schedules: tuple[Schedule, ...] = ()
 
 
 def make_options(
@@ -56,6 +58,7 @@ def make_options(
     idempotent: bool = False,
     timeout: float | timedelta | None = None,
     concurrency: int | None = None,
+    schedule: ScheduleOption = None,
 ) -> WorkflowOptions:
     """Check a workflow's options, each by itself."""
     if not all(NAME.fullmatch(part) for part in name.split(".")):
@@ -80,6 +83,7 @@ def make_options(
         hints=Hints(read_only=read_only, destructive=destructive, idempotent=idempotent),
         timeout=seconds_of(timeout, place=place),
         concurrency=concurrency,
+        schedules=make_schedules(schedule, place=place),
     )
 
 
@@ -95,6 +99,7 @@ class FunctionOptions(TypedDict, total=False):
     destructive: bool
     idempotent: bool
     concurrency: int | None
+    schedule: ScheduleOption
     each: str | None
     limit: int | None
     on_error: OnError | None
@@ -123,6 +128,7 @@ class Workflow:
         idempotent: Twice does no more than once.
         timeout: Seconds, or a timedelta, for a whole run, the time in which it waits for an answer included.
         concurrency: At most this many runs of it at once; more wait for their turn.
+        schedule: When it runs by itself: a cron expression, a `Schedule`, or several.
 
     Attributes:
         place: Where it was written: `module:name@version`, or `module:qualname` of a function.
@@ -146,6 +152,7 @@ class Workflow:
         idempotent: bool = False,
         timeout: float | timedelta | None = None,
         concurrency: int | None = None,
+        schedule: ScheduleOption = None,
     ) -> None:
         self.module = str(sys._getframe(1).f_globals.get("__name__", "?"))  # noqa: SLF001 - says where it was written
         self.options = make_options(
@@ -161,6 +168,7 @@ class Workflow:
             idempotent=idempotent,
             timeout=timeout,
             concurrency=concurrency,
+            schedule=schedule,
         )
         self.place = f"{self.module}:{name}@{version}"
         self.origin: Callable[..., Any] | Workflow = self
