@@ -43,6 +43,7 @@ from nexus.workflows.injection import Inject
 from nexus.workflows.retries import Retry
 from nexus.workflows.run import BlockingRun, Run
 from nexus.workflows.schedules import Schedule
+from nexus.workflows.secret_values import Secret
 from nexus.workflows.steps import Input, StepFailure
 
 __version__ = "0.1.0"
@@ -83,6 +84,7 @@ __all__ = [
     "RunHandle",
     "RunRecord",
     "Schedule",
+    "Secret",
     "Session",
     "StepFailure",
     "Tenant",

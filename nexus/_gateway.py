@@ -79,6 +79,11 @@ class Nexus:
         """The application's version."""
         return self.config.version
 
+    @property
+    def max_value_bytes(self) -> int:
+        """How long a result, as JSON, may be that a channel sends to a remote caller."""
+        return self.config.max_value_bytes
+
     # ---- life
 
     @property
@@ -348,7 +353,7 @@ class Nexus:
         run = response.run
         if run is None:
             raise WorkflowNotFoundError(f"{request.operation!r} is an operation, not a workflow; use dispatch")
-        return ExecutionResult(run.id, output_of(run), run.duration or 0.0, run.workflow_version)
+        return ExecutionResult(run.id, output_of(run), run.duration or 0.0, run.workflow_version, run.output)
 
     @asynccontextmanager
     async def stream(

@@ -145,6 +145,11 @@ class Gateway(Protocol):
         """Whether new requests are welcome: started, and not stopping."""
         ...
 
+    @property
+    def max_value_bytes(self) -> int:
+        """How long a result, as JSON, may be that a channel sends to a remote caller."""
+        ...
+
     async def health(self) -> Mapping[str, bool]:
         """Return by name which open dependencies are well, of those that can say."""
         ...
@@ -262,6 +267,17 @@ class Runtime(Service):
     @abstractmethod
     async def resume(self, run_id: str, interaction: Interaction) -> None:
         """Go on: its answers are in the store. Talk to this caller from now on."""
+
+    def hold(self, run_id: str, digest: str, answer: Any) -> None:
+        """
+        Keep an answer with secrets in memory for the run, before its record says that it was answered.
+
+        The record has `***` and the digest, by which the run finds the answer when it is resumed.
+
+        Raises:
+            UnavailableError: This runtime does not carry the run, or takes no secrets.
+        """
+        raise UnavailableError(f"run {run_id} can't be given a secret here", digest=digest, answered=answer is not None)
 
     @abstractmethod
     async def cancel(self, run_id: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from nexus.abc import Interaction
-from nexus.exceptions import NexusError, RegistrationError, WorkflowNotFoundError
+from nexus.exceptions import ConflictError, NexusError, RegistrationError, WorkflowNotFoundError
 from nexus.models import Call, Operation, RunRecord
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.definition import FunctionWorkflow, Workflow
@@ -273,6 +273,13 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor, len
         run = await executor.run(call, operation, plan, inputs, interaction)
         return run.output, run, error_of(run)
 
+    async def carry_out_discreetly(call: Call, inputs: dict[str, Any], interaction: Interaction) -> Outcome:
+        run = await executor.run(call, operation, plan, inputs, interaction)
+        try:
+            return run.whole_output(), run, error_of(run)
+        except ConflictError as error:
+            return None, run, error
+
     injected = [
         (f"{step.definition.place}: step {step.name!r}", wanted) for step in plan.graph.steps for wanted in step.injected.values()
     ]
@@ -280,7 +287,7 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor, len
     return Entry(
         operation=operation,
         signature=plan.signature,
-        carry_out=carry_out,
+        carry_out=carry_out if plan.secrecy is None or plan.secrecy.output is None else carry_out_discreetly,
         source=definition.origin,
         injected=injected,
         schedules=schedules,

@@ -206,6 +206,8 @@ class NexusConfig:
             files are. Relative as `files_root` is.
         max_body_bytes: A longer request is refused.
         max_upload_bytes: A longer request with files is refused.
+        max_value_bytes: A longer result is refused with `payload_too_large` by the channels that send it, never cut; measured as
+            the JSON that is sent.
         request_timeout: How long a request may take; None is without limit.
         shutdown_grace: How long runs in flight may go on when the application stops, and then dependencies take to close.
         health_check_timeout: How long a dependency may take to say that it is well.
@@ -227,6 +229,7 @@ class NexusConfig:
     runs_root: Path | None = attrs.field(default=None, converter=_path, metadata={RELATIVE: True})
     max_body_bytes: int = attrs.field(default=10_000_000, converter=_size)
     max_upload_bytes: int = attrs.field(default=100_000_000, converter=_size)
+    max_value_bytes: int = attrs.field(default=10_000_000, converter=_size)
     request_timeout: timedelta | None = attrs.field(default=None, converter=_timeout)
     shutdown_grace: timedelta = attrs.field(default=timedelta(seconds=10), converter=_duration)
     health_check_timeout: timedelta = attrs.field(default=timedelta(seconds=2), converter=_duration)

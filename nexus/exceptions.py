@@ -59,6 +59,7 @@ __all__ = [
     "UnavailableError",
     "WorkflowFailedError",
     "WorkflowNotFoundError",
+    "result_too_large",
 ]
 
 CODES = frozenset(
@@ -185,6 +186,21 @@ class PayloadTooLargeError(NexusError):
     """A body or a value over the limit."""
 
     default_code = "payload_too_large"
+
+
+def result_too_large(size: int, limit: int) -> PayloadTooLargeError:
+    """
+    Return the error in place of a result that is longer than `max_value_bytes`; it is never cut.
+
+    Args:
+        size: Bytes of its JSON.
+        limit: The setting.
+    """
+    return PayloadTooLargeError(
+        f"the result is {size} bytes of JSON, and max_value_bytes is {limit}; return less, or where to find it",
+        size=size,
+        limit=limit,
+    )
 
 
 class ResourceExhaustedError(NexusError):

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reas
 
 DESK = """
 import enum
-from typing import Literal
+from typing import Annotated, Literal
 
 import anyio
 import attrs
@@ -83,6 +83,12 @@ async def stuck(run: nexus.Run) -> None:
     await run.log.info("stuck")
     while True:
         pass
+
+@app.workflow
+async def secret(run: nexus.Run) -> bool:
+    password = await run.ask("Password?", Annotated[str, nexus.Secret()])
+    await run.log.info("read", characters=len(password))
+    return await run.ask("Sure?", bool)
 
 @app.workflow
 def records() -> list[dict[str, object]]:
@@ -225,3 +231,18 @@ def test_a_second_ctrl_c_kills_even_what_never_yields(start: Start) -> None:
 
 def test_results_on_a_terminal_are_text_without_what_it_would_obey(start: Start) -> None:
     assert ended(start("records")) == (0, "code      n\r\nATL      10\r\nORD[31m   7")
+
+
+def test_a_secret_answer_is_not_shown_while_it_is_typed(start: Start) -> None:
+    child = start("secret")
+    child.expect_exact("Password?: ")
+    child.waitnoecho()
+    child.sendline("hunter2")
+    child.expect_exact("7")
+    child.expect_exact("Sure? [y/n] ")
+    child.sendline("y")
+    status, rest = ended(child)
+
+    assert status == 0
+    assert "hunter2" not in rest
+    assert rest.splitlines()[0] == "y"

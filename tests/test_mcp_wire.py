@@ -40,6 +40,8 @@ from nexus_mcp._wire import (
 
 
 class Encoder:
+    max_value_bytes = 1_000_000
+
     """The part of a gateway that results are written with."""
 
     def encode(self, value: Any, *, remote: bool = False) -> bytes:

@@ -26,6 +26,9 @@ TERMINAL: Final = "nexus_click.terminal"
 SETTINGS: Final = "nexus_click.settings"
 
 JSON_HINT: Final = "JSON: written as it is, or @FILE to read it from a file; @- is standard input."
+HINT_FOR_SECRETS: Final = (
+    "SECRET: as it is, where others may see it, or @FILE to read it from a file; @- is standard input, @@ an @."
+)
 KEEP_LINES: Final = re.compile(r"^(\s|[-*+>|#]|\d+[.)]\s)", re.MULTILINE)
 
 
@@ -150,9 +153,10 @@ class OperationCommand(click.Command):
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
-        if any("JSON" in p.metavar for p in self._parameters):
+        hints = [JSON_HINT] if any("JSON" in p.metavar for p in self._parameters) else []
+        for hint in [*hints, HINT_FOR_SECRETS] if any(p.is_secret for p in self._parameters) else hints:
             formatter.write_paragraph()
-            formatter.write_text(JSON_HINT)
+            formatter.write_text(hint)
 
     @property
     def _parameters(self) -> Sequence[Parameter]:

@@ -13,6 +13,7 @@ import attrs
 from nexus.abc import Clock, Interaction
 from nexus.exceptions import CancelledError, UnavailableError
 from nexus.models import MISSING, Answers, Event, Question
+from nexus_click._parameters import is_secret
 from nexus_click._parsing import Settings
 from nexus_click._rendering import as_text, clean
 from nexus_click._terminal import Terminal
@@ -119,6 +120,8 @@ class TerminalInteraction(Interaction):
 
     async def _read(self, text: str, schema: Mapping[str, Any], default: Any) -> Any:
         self.terminal.write_prompt(prompt_text(text, schema, default))
+        if is_secret(schema):
+            return await self.terminal.read_hidden_line()
         line = await self.terminal.read_line()
         return default if not line.strip() and default is not MISSING else read_answer(schema, line)
 

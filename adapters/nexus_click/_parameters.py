@@ -11,6 +11,7 @@ from nexus.models import MISSING
 
 EVERYTHING: Final = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
 NESTED: Final = frozenset({"array", "object"})
+TEXT_OR_NULL: Final = frozenset({"string", "null"})
 
 FORMATS: Final = {"date-time": "DATETIME", **{name: name.upper() for name in ("date", "time", "duration", "uuid", "path")}}
 BOUNDS: Final = {"minimum": "x>={}", "exclusiveMinimum": "x>{}", "maximum": "x<={}", "exclusiveMaximum": "x<{}"}
@@ -30,6 +31,7 @@ class Parameter:
         takes_rest: The last argument, a list of scalars: takes all that is left.
         default: JSON value, or `MISSING`.
         limits: Of a number, for help.
+        is_secret: Shown nowhere; `@FILE` reads it from a file.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Parameter:
     default: Any = MISSING
     description: str = ""
     limits: str = ""
+    is_secret: bool = False
 
     @property
     def is_flag(self) -> bool:
@@ -105,7 +108,20 @@ def _parameter(name: str, part: Mapping[str, Any], root: Mapping[str, Any], *, r
         default=part.get("default", MISSING),
         description=part.get("description", ""),
         limits=_limits(part, root),
+        is_secret=accepts <= TEXT_OR_NULL and any(is_secret(alternative) for alternative in _alternatives(part, root)),
     )
+
+
+def is_secret(schema: Mapping[str, Any]) -> bool:
+    """Whether what is given is a secret."""
+    return schema.get("writeOnly") is True or schema.get("format") == "password"
+
+
+def mentions_secret(part: Any) -> bool:
+    """Whether there is a secret anywhere in a schema."""
+    if isinstance(part, Mapping):
+        return is_secret(part) or any(mentions_secret(item) for item in part.values())
+    return isinstance(part, list) and any(mentions_secret(item) for item in part)
 
 
 def _resolved(part: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -176,6 +192,8 @@ def _word(part: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     types = _types(part, root)
     if types & NESTED:
         return "JSON"
+    if is_secret(part):
+        return "SECRET"
     if types == {"string"}:
         return "BASE64" if part.get("contentEncoding") == "base64" else FORMATS.get(part.get("format", ""), "TEXT")
     return "|".join(sorted(name.upper() for name in types))

@@ -20,7 +20,7 @@ import attrs
 from nexus.abc import Gateway
 from nexus.exceptions import ArgumentProblem, InvalidArgumentError
 from nexus.models import Operation
-from nexus_click._parameters import Parameter, json_type, parameters_of
+from nexus_click._parameters import Parameter, json_type, mentions_secret, parameters_of
 
 __all__ = ["Invocation", "Settings", "parse", "to_argv"]
 
@@ -28,6 +28,7 @@ NEGATIVE_NUMBER: Final = re.compile(r"-\.?\d")
 SWITCHES: Final = {"yes": "assume_yes", "no-input": "no_input", "verbose": "verbose", "help": "help"}
 VALUES: Final = {"format": "format", "idempotency-key": "idempotency_key"}
 FORMATS: Final = ("text", "json")
+ESCAPED_AT: Final = "@@"
 
 
 @attrs.frozen(kw_only=True)
@@ -64,7 +65,7 @@ class Invocation:
     """
 
     operation: str
-    arguments: Mapping[str, Any] = attrs.field(factory=dict)
+    arguments: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     spellings: Mapping[str, str] = attrs.field(factory=dict)
     faults: Mapping[str, ArgumentProblem] = attrs.field(factory=dict)
     settings: Settings = attrs.field(factory=Settings)
@@ -103,7 +104,7 @@ def parse(
         read_stdin: Returns what `@-` stands for.
         settings: What was said before the operation's name.
     """
-    reading = _Reading(parameters_of(schema))
+    reading = _Reading(parameters_of(schema), discreet=mentions_secret(schema))
     reading.scan(argv)
     reading.place()
     arguments, faults = reading.values(_Files(read_stdin))
@@ -138,7 +139,8 @@ def to_argv(gateway: Gateway, operation: Operation, arguments: Mapping[str, Any]
         elif value is None and parameter.negatable:
             argv.append(parameter.negation)
         elif isinstance(value, str) and not parameter.accepts & {"array", "object"}:
-            argv.append(f"{parameter.option}={value}")
+            at = "@" if parameter.is_secret and value.startswith("@") else ""
+            argv.append(f"{parameter.option}={at}{value}")
         else:
             argv.append(f"{parameter.option}={json.dumps(value)}")
     return argv
@@ -147,6 +149,7 @@ def to_argv(gateway: Gateway, operation: Operation, arguments: Mapping[str, Any]
 @attrs.define(eq=False)
 class _Reading:
     parameters: Sequence[Parameter]
+    discreet: bool = False
     said: dict[str, Any] = attrs.field(factory=dict)
     given: dict[str, list[str | bool | None]] = attrs.field(factory=dict)
     plain: list[str] = attrs.field(factory=list)
@@ -239,7 +242,9 @@ class _Reading:
                 self.given[parameter.name] = list(taken)
             texts = texts[len(taken) :]
         for text in texts:
-            self.fault("", f"unexpected extra argument {text!r}")
+            # It may be a secret that was put in the wrong place.
+            shown = "" if self.discreet else f" {text!r}"
+            self.fault("", f"unexpected extra argument{shown}")
 
     def values(self, files: _Files) -> tuple[dict[str, Any], dict[str, ArgumentProblem]]:
         """Return the arguments, the faults among them."""
@@ -254,6 +259,13 @@ class _Reading:
         arguments.update(self.unknown)
         arguments.update({name: fault.message for name, fault in self.faults.items()})
         return arguments, self.faults
+
+
+class UnreadableError(ValueError):
+    """A file that can't be read; the second argument says why, without its name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @attrs.define(eq=False)
@@ -273,10 +285,12 @@ class _Files:
             return Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise ValueError(f"can't read {name!r}: {reason}") from error
+            raise UnreadableError(f"can't read {name!r}: {reason}", reason) from error
 
 
 def _value(parameter: Parameter, values: Sequence[str | bool | None], files: _Files) -> Any:
+    if parameter.is_secret and isinstance(values[-1], str):
+        return _secret(values[-1], files)
     if not parameter.is_list:
         return _single(parameter.accepts, values[-1], files)
     if len(values) == 1 and isinstance(values[0], str):
@@ -287,6 +301,20 @@ def _value(parameter: Parameter, values: Sequence[str | bool | None], files: _Fi
         if isinstance(whole, list):
             return whole
     return None if values == [None] else list(values)
+
+
+def _secret(text: str, files: _Files) -> str:
+    """Return the text, or that of the file in `@FILE` without its line's end: what is on a command line, others can see."""
+    if text.startswith(ESCAPED_AT):
+        return text[1:]
+    if not text.startswith("@"):
+        return text
+    try:
+        return files.read(text[1:]).removesuffix("\n").removesuffix("\r")
+    except UnreadableError as error:
+        # Not by its name: that may be no file's, but the secret.
+        reason = error.args[1]
+        raise ValueError(f"can't read the file after the @: {reason}; a secret that begins with @ is written with @@") from None
 
 
 def _single(accepts: frozenset[str], text: str | bool | None, files: _Files) -> Any:  # noqa: FBT001 - a flag's value

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import getpass
 import io
 import sys
-from typing import Self, TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Self, TextIO
 
 import anyio
 import attrs
+
+try:
+    import termios
+except ImportError:  # Windows
+    termios = None  # type: ignore[assignment]
+
+LOCAL_FLAGS: Final = 3
+"""Where the flags with ECHO are in what `termios.tcgetattr` returns."""
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +79,39 @@ class Terminal:
         if not line:
             raise EOFError
         return line.rstrip("\r\n")
+
+    async def read_hidden_line(self) -> str:
+        """
+        Return the next line, which a terminal does not show while it is typed.
+
+        Raises:
+            EOFError: There is no more.
+        """
+        if termios is None and self.stdin.isatty():
+            return await anyio.to_thread.run_sync(getpass.getpass, "", abandon_on_cancel=True)
+        with _without_echo(self.stdin):
+            line = await self.read_line()
+        if self.stdin.isatty():
+            # The end of the line was not shown either.
+            self.write_note("")
+        return line
+
+
+@contextmanager
+def _without_echo(stream: TextIO) -> Iterator[None]:
+    """Let a terminal not show what is typed; others show nothing anyway."""
+    if termios is None or not stream.isatty():
+        yield
+        return
+    descriptor = stream.fileno()
+    before = termios.tcgetattr(descriptor)
+    silent = list(before)
+    silent[LOCAL_FLAGS] &= ~termios.ECHO
+    termios.tcsetattr(descriptor, termios.TCSAFLUSH, silent)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)
 
 
 def _write(stream: TextIO, text: str) -> None:

@@ -8,9 +8,14 @@ from typing import Any, Final
 from nexus.models import MISSING, Question
 from nexus_mcp._schemas import is_object, resolved
 
-__all__ = ["answer", "form"]
+__all__ = ["NO_SECRETS", "answer", "asks_for_secret", "form"]
 
 ANSWER: Final = "answer"
+
+# MCP 2025-11-25, client/elicitation: a server must not ask for passwords or keys by a form.
+NO_SECRETS: Final = (
+    "an MCP client must not be asked for a secret; answer by runs.answer on another channel, or take it as an input"
+)
 
 # MCP 2025-11-25, client/elicitation: what the schema of a form's field may say.
 COMMON: Final = ("title", "description")
@@ -51,6 +56,13 @@ def answer(question: Question, content: Mapping[str, Any] | None) -> Any:
         return _value(schema, schema, content.get(ANSWER))
     properties = resolved(schema, schema).get("properties", {})
     return {name: _value(properties.get(name, {}), schema, value) for name, value in content.items()}
+
+
+def asks_for_secret(question: Question) -> bool:
+    """Whether the answer, or a field of it, is a secret."""
+    schema = resolved(question.schema, question.schema)
+    fields = (_plain(field, question.schema) for field in schema.get("properties", {}).values())
+    return any(part.get("writeOnly") is True or part.get("format") == "password" for part in (_plain(schema, schema), *fields))
 
 
 def _object(fields: Mapping[str, Any], required: Sequence[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from nexus.abc import Interaction
 from nexus.exceptions import CancelledError, UnavailableError
 from nexus.models import Answers, Event, Question
-from nexus_mcp._elicitation import answer, form
+from nexus_mcp._elicitation import NO_SECRETS, answer, asks_for_secret, form
 
 __all__ = ["LEVELS", "ClientInteraction", "answers_of"]
 
@@ -68,6 +68,8 @@ class ClientInteraction(Interaction):
 
     async def ask(self, question: Question) -> Any:
         """Show a form, and return what was filled in."""
+        if asks_for_secret(question):
+            raise UnavailableError(f"{NO_SECRETS} (asked: {question.text!r})", question=question.name)
         message, schema = form(question)
         try:
             result = await self.ctx.session.elicit_form(message, schema, related_request_id=self.ctx.request_id)

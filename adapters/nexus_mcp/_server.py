@@ -53,6 +53,8 @@ from nexus_mcp._wire import (
     render_error,
     render_output,
     render_questions,
+    secret_asked,
+    with_output,
 )
 
 __all__ = ["server"]
@@ -207,17 +209,18 @@ class Endpoint:
             response = settled
             if response.run is None or response.run.ended:
                 break
-        if response.error is None and response.run is not None:
-            response = attrs.evolve(response, data=response.run.output)
-        return self._render(tool, response, problems)
+        return self._render(tool, with_output(response), problems)
 
     def _render(self, tool: Projection | None, response: Response, problems: Mapping[str, str]) -> dict[str, Any]:
         error = response.error
         run = response.run
         if error is None and run is not None and tool is not None and tool.operation.kind == "workflow":
             if run.status == "waiting" and open_questions(run):
-                return render_questions(run, problems)
-            error = error_of_run(run)
+                error = secret_asked(run)
+                if error is None:
+                    return render_questions(run, problems)
+            else:
+                error = error_of_run(run)
         if error is not None:
             return render_error(self.gateway, response, error)
         return render_output(self.gateway, response, wraps=tool is None or tool.wraps)

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import attrs
 import msgspec
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, CallToolRequestParams, ErrorData
 
 from nexus.abc import Gateway
-from nexus.exceptions import InvalidArgumentError, NexusError, Problem, UnavailableError, WorkflowFailedError, details_of
+from nexus.exceptions import (
+    ConflictError,
+    InvalidArgumentError,
+    NexusError,
+    Problem,
+    UnavailableError,
+    WorkflowFailedError,
+    details_of,
+    result_too_large,
+)
 from nexus.models import Caller, Question, Request, Response, RunRecord
-from nexus_mcp._elicitation import form
+from nexus_mcp._elicitation import NO_SECRETS, asks_for_secret, form
 
 __all__ = [
     "META_EXECUTION_TIME",
@@ -29,6 +39,8 @@ __all__ = [
     "render_error",
     "render_output",
     "render_questions",
+    "secret_asked",
+    "with_output",
 ]
 
 META_IDEMPOTENCY_KEY: Final = "nexus/idempotency_key"
@@ -71,8 +83,10 @@ def parse_answer(run_id: str, question: str, answer: Any, caller: Caller) -> Req
 
 
 def render_output(gateway: Gateway, response: Response, *, wraps: bool) -> dict[str, Any]:
-    """Return the result of a call that succeeded; the same object as structure and as text."""
+    """Return the result of a call that succeeded, the same object as structure and as text; or a refusal if it is too long."""
     encoded = gateway.encode({"result": response.data} if wraps else response.data, remote=True)
+    if len(encoded) > gateway.max_value_bytes:
+        return render_error(gateway, response, result_too_large(len(encoded), gateway.max_value_bytes))
     return {
         "content": [{"type": "text", "text": encoded.decode()}],
         "structuredContent": msgspec.json.decode(encoded),
@@ -126,6 +140,27 @@ def render_questions(run: RunRecord, problems: Mapping[str, str]) -> dict[str, A
             "params": {"mode": "form", "message": message, "requestedSchema": schema},
         }
     return {"resultType": "input_required", "inputRequests": requests, "requestState": run.id}
+
+
+def with_output(response: Response) -> Response:
+    """Return what became of an answer as the result of its run."""
+    run = response.run
+    if response.error is not None or run is None:
+        return response
+    try:
+        return attrs.evolve(response, data=run.whole_output())
+    except ConflictError as error:
+        return attrs.evolve(response, error=error)
+
+
+def secret_asked(run: RunRecord) -> UnavailableError | None:
+    """Return why a waiting run can't be answered here, where it asks for a secret; None if it does not."""
+    for question in open_questions(run):
+        if asks_for_secret(question):
+            return UnavailableError(
+                f"{NO_SECRETS} (run {run.id}, asked: {question.text!r})", run_id=run.id, question=question.name
+            )
+    return None
 
 
 def open_questions(run: RunRecord) -> list[Question]:

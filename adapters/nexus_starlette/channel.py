@@ -15,7 +15,14 @@ from starlette.types import Receive, Scope, Send
 from nexus import __version__
 from nexus.abc import Channel, Gateway, Interaction
 from nexus.config import NexusConfig
-from nexus.exceptions import CancelledError, InternalError, NexusError, PayloadTooLargeError, WorkflowNotFoundError
+from nexus.exceptions import (
+    CancelledError,
+    InternalError,
+    NexusError,
+    PayloadTooLargeError,
+    WorkflowNotFoundError,
+    result_too_large,
+)
 from nexus.models import Answers, Event, Form, Question, Request, Response
 from nexus.workflows.streams import streamed
 from nexus_starlette import parse, render
@@ -72,6 +79,7 @@ class ApiChannel(Channel):
         self._watch = Watch(gateway.clock)
         self._limit = config.max_body_bytes
         self._upload_limit = config.max_upload_bytes
+        self._longest = config.max_value_bytes
         self._document = Document(gateway)
 
     async def start(self, exit_stack: AsyncExitStack) -> None:
@@ -87,6 +95,7 @@ class ApiChannel(Channel):
         """Answer an HTTP request; one whose client has left too, for what is around this may wait for an answer."""
         head = parse.head_of(scope)
         unread = False
+        answer = None
         try:
             answer = await self._answer(head, receive)
             if type(answer) is not Answer:
@@ -99,7 +108,7 @@ class ApiChannel(Channel):
                 unread = isinstance(answer, render.Unread)
             body = self._encode(answer)
         except NexusError as error:
-            unread = isinstance(error, PayloadTooLargeError)
+            unread = answer is None and isinstance(error, PayloadTooLargeError)
             rejected = await self.gateway.reject(head.caller, error, request_id=head.request_id)
             answer = render.failed(rejected.request_id, rejected.error or error)
             body = self._encode(answer)
@@ -181,13 +190,14 @@ class ApiChannel(Channel):
                         yield self._frame(event)
                         event = await _next(events)
                     if stream.response is not None:
-                        yield frame(self._encode(rendered(stream.response, head)), event="response")
+                        _, body = await self._written(head, rendered(stream.response, head))
+                        yield frame(body, event="response")
 
                 headers = self._headers_of(head, Answer(200, first.request_id or ""))
                 await send_frames(frames(), receive, send, headers=headers, clock=self.gateway.clock)
             elif stream.response is not None:
-                answer = rendered(stream.response, head)
-                await self._send(head, answer, self._encode(answer), send)
+                answer, body = await self._written(head, rendered(stream.response, head))
+                await self._send(head, answer, body, send)
 
     async def _send_events(self, head: parse.Head, response: Response, receive: Receive, send: Send) -> None:
         """Answer with the events of a run that somebody else waits for, or nobody; with 204 where none will come any more."""
@@ -235,14 +245,26 @@ class ApiChannel(Channel):
         if operation is not None and operation.kind != "workflow":
             raise WorkflowNotFoundError(f"there is no workflow {reference!r}; GET /api/workflows lists what there is")
 
+    async def _written(self, head: parse.Head, answer: Answer) -> tuple[Answer, bytes]:
+        """Return the answer with its body, or what is sent in its place where it can't be written."""
+        try:
+            return answer, self._encode(answer)
+        except NexusError as error:
+            rejected = await self.gateway.reject(head.caller, error, request_id=answer.request_id)
+            failed = render.failed(rejected.request_id, rejected.error or error)
+            return failed, self._encode(failed)
+
     def _encode(self, answer: Answer) -> bytes:
         if answer.body is not None:
             return answer.body
         shown = render.envelope(answer, now=self.gateway.clock.now(), version=self.gateway.version)
         try:
-            return self.gateway.encode(shown, remote=True)
+            body = self.gateway.encode(shown, remote=True)
         except Exception as error:
             raise InternalError("the result can't be written as JSON; the log has the reason") from error
+        if len(body) > self._longest and answer.error is None:
+            raise result_too_large(len(body), self._longest)
+        return body
 
     def _headers_of(self, head: parse.Head, answer: Answer) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-request-id", answer.request_id.encode()), PRODUCT, *answer.headers]

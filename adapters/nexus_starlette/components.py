@@ -112,6 +112,12 @@ SCHEMAS: Final[Json] = {
             "created_at": TIME,
             "ended_at": {**TIME, "type": ["string", "null"]},
             "execution_time": {"type": ["number", "null"], "description": "Seconds."},
+            "inputs": {"type": "object", "description": "What the workflow was called with."},
+            "redacted": {
+                "type": "array",
+                "items": STRING,
+                "description": "JSON pointers (RFC 6901) to what has *** in place of secrets: `/inputs/token`, `/results`.",
+            },
             "questions": {"type": "array", "items": schema("NexusQuestion")},
             "steps": {"type": "array", "items": schema("NexusStep")},
             "results": {"description": "The output, where the run succeeded."},

@@ -46,7 +46,7 @@ class Request:
 
     Attributes:
         operation: The name, `name@version` for a certain version of a workflow.
-        arguments: By name, as JSON values; in-process also as Python values.
+        arguments: By name, as JSON values; in-process also as Python values. There may be secrets among them.
         id: The request id; the gateway makes one where there is none.
         detach: Answer as soon as the run is recorded, do not wait for it.
         deadline: When the caller stops waiting and the work must have ended.
@@ -57,7 +57,7 @@ class Request:
     """
 
     operation: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] = attrs.field(repr=False)
     caller: Caller
     id: str | None = None
     detach: bool = False
@@ -95,7 +95,7 @@ class Response:
     """
 
     request_id: str
-    data: Any = None
+    data: Any = attrs.field(default=None, repr=False)
     error: NexusError | None = None
     run: RunRecord | None = None
 

@@ -67,7 +67,7 @@ class Form:
     """
 
     read: Callable[[Path], Awaitable[Mapping[str, Any]]]
-    arguments: Mapping[str, Any] = attrs.field(factory=dict, init=False)
+    arguments: Mapping[str, Any] = attrs.field(factory=dict, init=False, repr=False)
     folder: Path | None = attrs.field(default=None, init=False)
     taken: bool = attrs.field(default=False, init=False)
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import attrs
 
+from nexus.exceptions import ConflictError
 from nexus.models.files import RunFile
 from nexus.models.gantt import gantt_of
 from nexus.models.html import result_html, run_html
@@ -40,6 +41,8 @@ StepRow = tuple[str, StepStatus, float, float, str | None, int]
 
 UNKNOWN: Final = "application/octet-stream"
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
+INPUTS: Final = "/inputs/"
+RESULTS: Final = "/results"
 
 
 class Missing(Enum):
@@ -90,12 +93,14 @@ class Answer:
     What a question was answered with.
 
     Attributes:
-        value: A JSON value.
+        value: A JSON value, with `***` in place of secrets.
         schema: JSON Schema of the question, by which the same answer is known when it comes again.
+        digest: Of one with secrets, by which the process that took it knows it.
     """
 
     value: Any
     schema: Mapping[str, Any]
+    digest: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -142,13 +147,18 @@ class RunRecord:
     Attributes:
         id: 128 random bits as hex; whoever holds the id of an anonymous run may read it.
         version: Rises with each change; changes are compare-and-set on it.
-        inputs: The checked arguments, as Python values.
+        inputs: The checked arguments, as Python values; those with secrets as JSON values with `***` in their place.
         parent: The run whose step started it.
         answers: By question, in the order in which they came.
-        output: The result, where it succeeded.
+        output: The result, where it succeeded; one with secrets as a JSON value with `***` in their place.
+        redacted: JSON pointers (RFC 6901) into `view()` to what has `***` in place of secrets: `/inputs/token`, `/results`.
         file_rows: What `files` shows: the name and the path of each.
         step_rows: What `steps` shows, as rows of `StepRecord`'s fields.
+        returned: The result with its secrets, only in what the runtime returns in the process that carried the run. It is no
+            field, so that no store writes it.
     """
+
+    returned: ClassVar[Any] = MISSING
 
     id: str
     workflow: str
@@ -171,6 +181,7 @@ class RunRecord:
     error: RunError | None = None
     step_rows: Sequence[StepRow] = ()
     file_rows: Sequence[tuple[str, str]] = ()
+    redacted: tuple[str, ...] = ()
 
     def changed(self, **fields: Any) -> RunRecord:
         """Return a copy with other values in these fields: `attrs.evolve` without its price, for what every run does."""
@@ -205,9 +216,42 @@ class RunRecord:
         """Whether nothing more will happen to it."""
         return self.status in ENDED
 
+    def whole_inputs(self) -> Mapping[str, Any]:
+        """
+        Return the inputs, with which the workflow can be run again.
+
+        Raises:
+            ConflictError: There were secrets among them, which are kept nowhere.
+        """
+        names = [pointer.removeprefix(INPUTS) for pointer in self.redacted if pointer.startswith(INPUTS)]
+        if names:
+            raise ConflictError(
+                f"run {self.id} can't be run again: its inputs had secrets ({', '.join(names)}), which are kept nowhere; "
+                f"call {self.workflow!r} anew",
+                run_id=self.id,
+            )
+        return self.inputs
+
+    def whole_output(self) -> Any:
+        """
+        Return the result with its secrets.
+
+        Raises:
+            ConflictError: There were some, and they are kept nowhere.
+        """
+        if self.returned is not MISSING:
+            return self.returned
+        if RESULTS in self.redacted:
+            raise ConflictError(
+                f"the result of run {self.id} had secrets, which are kept nowhere: only who waits for the end of a run gets "
+                f"them; its record shows the rest",
+                run_id=self.id,
+            )
+        return self.output
+
     def view(self) -> dict[str, Any]:
         """
-        Return the record as channels show it; `output` is still a Python value, for `Gateway.encode`.
+        Return the record as channels show it; `inputs` and `output` are still Python values, for `Gateway.encode`.
 
         What a workflow raised is not told: whoever holds the id of an anonymous run may read this.
         """
@@ -224,6 +268,8 @@ class RunRecord:
             "created_at": self.created_at,
             "ended_at": self.ended_at,
             "execution_time": self.duration,
+            "inputs": dict(self.inputs),
+            "redacted": list(self.redacted),
             "questions": [question.view() for question in self.questions.values()],
             "steps": [
                 {"name": name, "status": status, "started": started, "ended": ended, "attempts": attempts}
@@ -266,7 +312,7 @@ class RunRecord:
         return run_html(self.view())
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class ExecutionResult(Generic[T]):
     """
     What `execute_workflow` returns.
@@ -274,17 +320,27 @@ class ExecutionResult(Generic[T]):
     Attributes:
         results: The workflow's output.
         execution_time: Seconds.
+        shown: The output as the run's record has it, with `***` in place of secrets.
     """
 
     run_id: str
     results: T
     execution_time: float
     workflow_version: str
+    shown: Any = attrs.field(default=MISSING, eq=False)
+
+    def __repr__(self) -> str:
+        said = f"run_id={self.run_id!r}, results={self._results_shown!r}, execution_time={self.execution_time!r}"
+        return f"ExecutionResult({said}, workflow_version={self.workflow_version!r})"
+
+    @property
+    def _results_shown(self) -> Any:
+        return self.results if self.shown is MISSING else self.shown
 
     def _repr_html_(self) -> str:
         return result_html(
             run_id=self.run_id,
-            results=self.results,
+            results=self._results_shown,
             execution_time=self.execution_time,
             workflow_version=self.workflow_version,
         )
@@ -327,3 +383,8 @@ class Page(Generic[T]):
 
     items: Sequence[T]
     cursor: str | None = None
+
+
+def pointer_to_input(name: str) -> str:
+    """Return the JSON pointer (RFC 6901) to an input in `RunRecord.view()`; names of parameters need no escapes."""
+    return f"{INPUTS}{name}"

@@ -7,8 +7,9 @@ from typing import Any
 
 from nexus.abc import Interaction
 from nexus.catalogue import Outcome
-from nexus.models import Call, Hints, RunRecord
+from nexus.models import MISSING, Call, Hints, RunRecord
 from nexus.operations import BuiltIn
+from nexus.workflows.codecs import Codecs
 from nexus.workflows.executor import Executor, error_of
 from nexus.workflows.folders import find_file
 from nexus.workflows.signatures import Parameter
@@ -22,7 +23,7 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
     """Return the operations on runs."""
 
     def shown(record: RunRecord) -> Outcome:
-        return record.view(), record, None
+        return _view(record, executor.codecs), record, None
 
     async def get(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
         return shown(await executor.find(call.scope, arguments["run_id"]))
@@ -41,7 +42,10 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
 
     async def answer(call: Call, arguments: dict[str, Any], interaction: Interaction) -> Outcome:
         record = await executor.answer(call.scope, arguments["run_id"], arguments["question"], arguments["answer"], interaction)
-        return record.view(), record, error_of(record)
+        told = _view(record, executor.codecs)
+        # Who gives the last answer waits for the result, and has it whole.
+        whole = {} if record.returned is MISSING else {"results": record.returned}
+        return {**told, **whole}, record, error_of(record)
 
     return [
         BuiltIn(
@@ -93,3 +97,16 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
             result=dict[str, Any],
         ),
     ]
+
+
+def _view(record: RunRecord, codecs: Codecs) -> dict[str, Any]:
+    return {**record.view(), "inputs": {name: _writable(value, codecs) for name, value in record.inputs.items()}}
+
+
+def _writable(value: Any, codecs: Codecs) -> Any:
+    """Return the value, or its `repr` where JSON has no word for it: in-process an input of type `Any` may be of any kind."""
+    try:
+        codecs.encode(value)
+    except Exception:  # noqa: BLE001 - what is shown of a run must not be what fails
+        return repr(value)
+    return value

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+import attrs
 import msgspec
 
 from nexus.exceptions import InvalidArgumentError, RegistrationError
@@ -25,6 +26,7 @@ from nexus.workflows.fits import named
 from nexus.workflows.hints import Translator
 from nexus.workflows.hints_bounds import CONSTRAINTS
 from nexus.workflows.schema import Definitions
+from nexus.workflows.secret_values import holds_secrets, is_secret
 
 __all__ = ["answer_schema", "check_answer", "to_python"]
 
@@ -63,9 +65,10 @@ def _form(field: ObjectField, type_: Any) -> dict[str, Any]:
     shown = field.object_schema(Definitions())
     for member in field.arguments:
         described = {key: text for key, text in shown["properties"][member.shown].items() if key in ("description", "default")}
-        if described.get("default", MISSING) is None:
-            del described["default"]
-        shown["properties"][member.shown] = {**_simple(_unless_null(member.field), type_), **described}
+        simple = _simple(_unless_null(member.field), type_)
+        if described.get("default", MISSING) is None or is_secret(simple):
+            described.pop("default", None)
+        shown["properties"][member.shown] = {**simple, **described}
     required = [member.shown for member in field.arguments if _is_needed(member)]
     return {**{key: value for key, value in shown.items() if key != "required"}, **({"required": required} if required else {})}
 
@@ -118,7 +121,7 @@ def check_answer(schema: Mapping[str, Any], value: Any) -> Any:
         InvalidArgumentError: It does not fit; pointers are `/answer` or `/answer/field`.
     """
     field = _field_of(schema)
-    check = Check(lenient=True)
+    check = Check(lenient=True, discreet=holds_secrets(schema))
     taken = field.take(_tidied(schema, value), POINTER, check)
     if check.problems:
         raise InvalidArgumentError(f"the answer does not fit: {check.problems[0].message}", check.outcome())
@@ -144,7 +147,8 @@ def _field_of(schema: Mapping[str, Any]) -> Field:
     if kind == "object":
         return _object_of(schema)
     type_ = FORMATS.get(schema.get("format"), TYPES[str(kind)])
-    made = scalar(type_, _bounds(schema, LENGTHS if type_ is str else ORDERS))
+    bounds = _bounds(schema, LENGTHS if type_ is str else ORDERS)
+    made = scalar(type_, attrs.evolve(bounds, secret=True) if type_ is str and is_secret(schema) else bounds)
     return made if made is not None else AnyField()
 
 
@@ -185,7 +189,7 @@ def to_python(type_: Any, value: Any, codecs: Codecs) -> Any:
     if isinstance(field, ObjectField) and isinstance(value, Mapping):
         absent = [member.shown for member in field.arguments if member.required and not _is_needed(member)]
         value = {**dict.fromkeys(absent), **value}
-    check = Check()
+    check = Check(discreet=field.holds_secrets)
     taken = field.take(value, POINTER, check)
     if check.problems:
         raise InvalidArgumentError(f"the answer does not fit: {check.problems[0].message}", check.outcome())

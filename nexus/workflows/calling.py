@@ -105,7 +105,7 @@ async def _drain(
     async with aclosing(items):
         async for item in items:
             if step.is_output:
-                await run.chunk(item)
+                await run.chunk(item if live.secrets is None else live.secrets.shown_chunk(item))
             if step.keeps:
                 if number == live.max_chunks:
                     raise Problem("payload_too_large", f"step {name!r} yields more than {live.max_chunks} values; hand on less")

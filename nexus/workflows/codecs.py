@@ -57,7 +57,10 @@ class Codecs:
         Raises:
             RegistrationError: JSON has no such values.
         """
-        return Translator(self._codecs, place, localns).field(hint)
+        translator = Translator(self._codecs, place, localns)
+        field = translator.field(hint)
+        field.holds_secrets = translator.met_secrets
+        return field
 
     def encode(self, value: Any) -> bytes:
         """
@@ -125,8 +128,9 @@ class Codecs:
             InvalidArgumentError: It does not fit the hint; all problems at once.
             RegistrationError: JSON has no such values.
         """
-        check = Check(lenient=lenient)
-        result = self.field(hint, place=named(hint)).take(value, "", check)
+        field = self.field(hint, place=named(hint))
+        check = Check(lenient=lenient, discreet=field.holds_secrets)
+        result = field.take(value, "", check)
         if check.problems:
             raise InvalidArgumentError("the value does not fit", check.outcome())
         return result

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any, Final
 
 import anyio
+import anyio.to_thread
 import attrs
 import msgspec
 
@@ -32,6 +34,7 @@ from nexus.workflows.codecs import Codecs
 from nexus.workflows.live import DETACHED
 from nexus.workflows.local import Work
 from nexus.workflows.plan import Plan
+from nexus.workflows.secrecy import digest_of, sealed, slow_hash
 
 __all__ = ["Executor", "error_of"]
 
@@ -75,6 +78,8 @@ class Executor:
             inputs=inputs if request.form is None else request.form.recorded(inputs),
             parent=None if call.parent is None else call.parent.run_id,
         )
+        if plan.secrecy is not None:
+            record = plan.secrecy.without_inputs(record)
         call.run_id = record.id
         deadline = request.deadline
         seconds = None if deadline is None or detach else max(0.0, (deadline - call.now).total_seconds())
@@ -95,7 +100,7 @@ class Executor:
         """Return the run's record, and whether it is a new run's."""
         call = work.call
         self.runtime.require_open(work)
-        inputs_hash = "" if key is None else self._hash_of(call, record.inputs)
+        inputs_hash = "" if key is None else await self._hash_of(record, work, key)
         kept = await self.runs.create(call.scope, record, key=key, inputs_hash=inputs_hash)
         if kept.id != record.id:
             return kept, False
@@ -109,11 +114,16 @@ class Executor:
             raise
         return kept, True
 
-    def _hash_of(self, call: Call, inputs: Mapping[str, Any]) -> str:
+    async def _hash_of(self, record: RunRecord, work: Work, key: str) -> str:
+        call, secrecy = work.call, work.plan.secrecy
+        inputs = record.inputs if secrecy is None else {**record.inputs, **{name: work.inputs[name] for name in secrecy.inputs}}
         if call.principal.id == ANONYMOUS.id and call.session_id is None:
             raise UnauthenticatedError("an idempotency key needs a caller who is known again: log in, or open a session")
         shown = self.codecs.to_builtins({name: inputs[name] for name in sorted(inputs)})
-        return hashlib.sha256(msgspec.json.encode(shown, order="sorted")).hexdigest()
+        document = msgspec.json.encode(shown, order="sorted")
+        if secrecy is None:
+            return hashlib.sha256(document).hexdigest()
+        return await anyio.to_thread.run_sync(slow_hash, document, f"{work.plan.signature.name}:{key}")
 
     async def answer(self, scope: Scope, run_id: str, name: str | None, answer: Any, interaction: Interaction) -> RunRecord:
         """
@@ -137,8 +147,12 @@ class Executor:
             if question is None:
                 _require_same(record, name, answer)
                 return False
+            checked = check_answer(question.schema, answer)
+            given = sealed(question, checked)
+            if given.digest is not None:
+                self.runtime.hold(run_id, given.digest, checked)
             with suppress(ConflictError):
-                await self.runs.save(_answered(record, question, answer), expected_version=record.version)
+                await self.runs.save(_answered(record, question, given), expected_version=record.version)
                 return True
         raise ConflictError(f"run {run_id} changes faster than it can be answered; try again")
 
@@ -236,6 +250,8 @@ def _is_same(given: Answer, again: Any) -> bool:
         checked = check_answer(given.schema, again)
     except InvalidArgumentError:
         return False
+    if given.digest is not None:
+        return hmac.compare_digest(digest_of(checked), given.digest)
     # As JSON, where 1 is not true.
     return msgspec.json.encode(checked, order="sorted") == msgspec.json.encode(given.value, order="sorted")
 
@@ -251,12 +267,11 @@ def _question(record: RunRecord, name: str | None) -> Question | None:
     return next(iter(record.questions.values()), None)
 
 
-def _answered(record: RunRecord, question: Question, answer: Any) -> RunRecord:
-    checked = check_answer(question.schema, answer)
+def _answered(record: RunRecord, question: Question, answer: Answer) -> RunRecord:
     questions: Mapping[str, Question] = {name: other for name, other in record.questions.items() if name != question.name}
     return record.changed(
         questions=questions,
-        answers={**record.answers, question.name: Answer(checked, question.schema)},
+        answers={**record.answers, question.name: answer},
         status="waiting" if questions else "running",
     )
 

@@ -29,6 +29,7 @@ from nexus.workflows.fields_bounds import Bounds
 from nexus.workflows.fields_text import shorten
 from nexus.workflows.files import FilesRoot
 from nexus.workflows.schema import Definitions
+from nexus.workflows.secret_values import SECRET, holds_secrets, secret_keywords
 
 __all__ = [
     "ANY_KIND",
@@ -56,6 +57,7 @@ class Check:
     Args:
         lenient: Values came as text: "3" is good enough for an int.
         files: Where paths may lead; None: anywhere.
+        discreet: There are secrets among the values, which messages don't quote.
 
     Attributes:
         problems: The first `MOST` of them.
@@ -64,9 +66,10 @@ class Check:
 
     MOST: ClassVar[int] = 100
 
-    __slots__ = ("files", "lenient", "problems", "refused")
+    __slots__ = ("discreet", "files", "lenient", "problems", "refused")
 
-    def __init__(self, *, lenient: bool = False, files: FilesRoot | None = None) -> None:
+    def __init__(self, *, lenient: bool = False, files: FilesRoot | None = None, discreet: bool = False) -> None:
+        self.discreet = discreet
         self.lenient = lenient
         self.files = files
         self.problems: list[ArgumentProblem] = []
@@ -127,9 +130,19 @@ class Field(ABC):
         """The type with which msgspec checks the same."""
         return marker(self)
 
+    @cached_property
+    def holds_secrets(self) -> bool:
+        """Whether a secret may be somewhere in the value."""
+        defs = Definitions()
+        return holds_secrets(defs.standalone(self.schema(defs)))
+
+    def came(self, value: Any, check: Check) -> str:
+        """Return the value as messages show it."""
+        return SECRET if check.discreet and self.holds_secrets else shorten(value)
+
     def wrong(self, value: Any, at: str, check: Check) -> None:
         """Tell *check* what was expected and what came."""
-        check.refuse(at, f"expected {self.expected}, got {shorten(value)}")
+        check.refuse(at, f"expected {self.expected}, got {self.came(value, check)}")
 
 
 class Marker(type):
@@ -222,9 +235,10 @@ class Scalar(Field):
             return self.wrong(value, at, check)
         return result
 
-    def schema(self, defs: Definitions) -> dict[str, Any]:  # noqa: ARG002 - only nested ones need definitions
+    def schema(self, defs: Definitions) -> dict[str, Any]:
         """Return the schema."""
-        return {**self.rendering, **self.bounds.schema(self.type)}
+        shown = {**self.rendering, **self.bounds.schema(self.type)}
+        return {**shown, **secret_keywords(defs.side)} if self.bounds.secret else shown
 
     def holds(self, value: Any) -> bool:
         """Whether it is one already; a datetime is no date, and a bool no int."""

@@ -35,6 +35,7 @@ class Bounds:
         pattern: A regular expression that must be found in a string.
         tz: Whether a time has a time zone; None: as it likes.
         predicates: Functions that must say yes.
+        secret: Whether the value is shown to nobody but the step.
         extra: More JSON Schema.
     """
 
@@ -48,6 +49,7 @@ class Bounds:
     pattern: str | None = None
     tz: bool | None = None
     predicates: tuple[Callable[[Any], Any], ...] = ()
+    secret: bool = False
     extra: dict[str, Any] = attrs.field(factory=dict)
 
     @property

@@ -14,6 +14,7 @@ from nexus.workflows.fields_nested import parsed
 from nexus.workflows.fields_text import LONGEST, listed, shorten
 from nexus.workflows.hints_docs import described
 from nexus.workflows.schema import Definitions
+from nexus.workflows.secret_values import without_secrets
 
 __all__ = ["Member", "ObjectField", "TaggedField", "as_json"]
 
@@ -142,12 +143,22 @@ class ObjectField(Field):
             # attrs' validators raise with the text first, and the attribute next.
             text, *rest = error.args or ("",)
             culprit = next((m for m in self.arguments if rest and m.name == getattr(rest[0], "name", None)), None)
-            message = str(text) or f"{shorten(value)} is not good for {self.name}"
+            message = str(text) or f"{self.came(value, check)} is not good for {self.name}"
+            if check.discreet and self.holds_secrets:
+                # What the class says of its values may quote them.
+                given = {member.shown: taken[member.argument] for member in self.arguments if member.argument in taken}
+                message = without_secrets(message, self.whole_schema, given)
             return check.refuse(at + (culprit.pointer if culprit else ""), message)
 
     def schema(self, defs: Definitions) -> dict[str, Any]:
         """Return a reference to the definition."""
         return defs.refer(self)
+
+    @property
+    def whole_schema(self) -> dict[str, Any]:
+        """The schema of an object with all that it refers to."""
+        defs = Definitions("output")
+        return defs.standalone(self.object_schema(defs))
 
     def definition(self, defs: Definitions) -> dict[str, Any]:
         """Return the schema itself."""

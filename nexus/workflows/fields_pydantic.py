@@ -15,6 +15,7 @@ from nexus.workflows.fields import Check, Field, token
 from nexus.workflows.fields_nested import parsed
 from nexus.workflows.fields_text import shorten
 from nexus.workflows.schema import Definitions, has_format
+from nexus.workflows.secret_values import SECRET, holds_secrets, without_secrets
 
 __all__ = ["ModelField", "dump_model", "is_model"]
 
@@ -59,7 +60,9 @@ class ModelField(Field):
     def __init__(self, type_: Any, place: str) -> None:
         self.type = type_
         self.name = type_.__name__
-        if has_format(type_.model_json_schema(), LOOKS_AT_FILES):
+        schema = type_.model_json_schema()
+        self.holds_secrets = holds_secrets(schema)
+        if has_format(schema, LOOKS_AT_FILES):
             raise RegistrationError(
                 f"{place}: {self.name} has a FilePath or DirectoryPath, which looks at the file system before the path is known "
                 f"to be below files_root; use pathlib.Path"
@@ -81,12 +84,22 @@ class ModelField(Field):
         except ValueError as error:  # pydantic's ValidationError is one
             for problem in error.errors(include_url=False):  # type: ignore[attr-defined]
                 where = "".join(token(part) for part in problem["loc"])
-                came = "" if problem["type"] == "missing" else f", got {shorten(problem['input'])}"
-                check.refuse(at + where, f"{problem['msg'][:1].lower()}{problem['msg'][1:]}{came}")
+                check.refuse(at + where, self._said(problem, entries, check))
             return None
         if check.files is not None:
             model = _held(model, at, check)
         return None if check.refused > before else model
+
+    def _said(self, problem: Mapping[str, Any], entries: Any, check: Check) -> str:
+        text = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}"
+        came = "" if problem["type"] == "missing" else f", got {shorten(problem['input'])}"
+        if not (check.discreet and self.holds_secrets):
+            return text + came
+        schema = self.type.model_json_schema()
+        member = schema.get("properties", {}).get(next(iter(problem["loc"]), ""))
+        if came and (member is None or holds_secrets(member, schema)):
+            came = f", got {SECRET}"
+        return without_secrets(text, schema, entries) + came
 
     def schema(self, defs: Definitions) -> dict[str, Any]:
         """Return a reference to the definition."""

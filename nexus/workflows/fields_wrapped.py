@@ -10,7 +10,6 @@ from typing import Any
 from nexus.workflows.fields import ANY_KIND, Check, Field, held, marker
 from nexus.workflows.fields_bounds import Bounds
 from nexus.workflows.fields_nested import parsed
-from nexus.workflows.fields_text import shorten
 from nexus.workflows.schema import Definitions
 
 __all__ = ["CodecField", "GuardedField", "LateField"]
@@ -117,8 +116,8 @@ class CodecField(Field):
             made = given if isinstance(given, self.type) else self.decode(given)
             return held(made, check) if isinstance(made, Path) else made
         except (ValueError, TypeError) as error:
-            text = f": {error}" if str(error) else ""
-            return check.refuse(at, f"expected {self.expected}, got {shorten(value)}{text}")
+            text = f": {error}" if str(error) and not (check.discreet and self.holds_secrets) else ""
+            return check.refuse(at, f"expected {self.expected}, got {self.came(value, check)}{text}")
 
     def schema(self, defs: Definitions) -> dict[str, Any]:  # noqa: ARG002 - it is the author's
         """Return the schema that was given."""

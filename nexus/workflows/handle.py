@@ -42,6 +42,7 @@ class RunHandle:
         Raises:
             NexusError: Why it did not succeed.
             UnavailableError: It waits for an answer; give it with `answer`.
+            ConflictError: It ended before this was called, and its output had secrets, which are kept nowhere.
         """
         record = await self._executor.runtime.settled(self.id)
         return output_of(record)
@@ -84,4 +85,4 @@ def output_of(record: RunRecord) -> Any:
     if not record.ended:
         open_ones = ", ".join(f"{name!r} ({question.text})" for name, question in record.questions.items())
         raise UnavailableError(f"run {record.id} waits for an answer: {open_ones}", run_id=record.id)
-    return record.output
+    return record.whole_output() if record.redacted else record.output

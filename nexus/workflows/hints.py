@@ -24,6 +24,7 @@ from nexus.workflows.fields_wrapped import CodecField, GuardedField, LateField
 from nexus.workflows.fits import named
 from nexus.workflows.hints_bounds import bounds_of, unfit
 from nexus.workflows.hints_classes import Part, Shape, shape_of
+from nexus.workflows.secret_values import holds_secrets
 
 __all__ = ["Codec", "Translator"]
 
@@ -55,12 +56,16 @@ class Translator:
         codecs: Types that somebody taught.
         place: Where the hints were written, for messages.
         localns: Local names there, in which hints of classes are looked up too.
+
+    Attributes:
+        met_secrets: Whether a hint had a secret in it.
     """
 
     def __init__(self, codecs: Mapping[Any, Codec], place: str, localns: Mapping[str, Any] | None = None) -> None:
         self.codecs = codecs
         self.place = place
         self.localns = localns
+        self.met_secrets = False
         self._made: dict[Any, Field] = {}
 
     def field(self, hint: Any, bounds: Bounds = NOTHING) -> Field:
@@ -74,10 +79,12 @@ class Translator:
         if not isinstance(hint, Hashable):
             raise self._unsupported(hint)
         if _is_alias(hint):
-            return self._guarded(self._alias(hint), bounds)
+            return self._marked_alias(hint, bounds) if bounds.secret else self._guarded(self._alias(hint), bounds)
         if get_origin(hint) is Annotated:
             inner, *metadata = get_args(hint)
-            return self.field(inner, bounds_of([*metadata, bounds], self.place))
+            bounds = bounds_of([*metadata, bounds], self.place)
+            self.met_secrets = self.met_secrets or bounds.secret
+            return self.field(inner, bounds)
         if isinstance(hint, TypeVar):
             return self.field(hint.__bound__ or Any, bounds)
         if hint in (Any, object):
@@ -110,9 +117,13 @@ class Translator:
             made.used = True
         return made
 
+    def _marked_alias(self, hint: Any, bounds: Bounds) -> Field:
+        return self.field(hint.__value__, bounds)
+
     def _special(self, hint: Any, bounds: Bounds) -> Field | None:
         codec = self.codecs.get(hint)
         if codec is not None:
+            self.met_secrets = self.met_secrets or holds_secrets(codec.schema)
             return self._guarded(CodecField(codec.type, codec.decode, codec.schema), bounds)
         if hint is type(None):
             return self._guarded(NullField(), bounds)
@@ -181,6 +192,8 @@ class Translator:
         key = self.field(key_hint)
         if not key.hashable or not key.kinds <= {"string", "integer", "number"}:
             raise RegistrationError(f"{self.place}: {named(hint)}: the keys of a JSON object are text; use a list of pairs")
+        if isinstance(key, Scalar) and key.bounds.secret:
+            raise RegistrationError(f"{self.place}: {named(hint)}: a key can't be a Secret(), it names a place; mark the values")
         return MappingField(key, self.field(arguments[1]), bounds)
 
     def _union(self, arguments: Sequence[Any], bounds: Bounds) -> Field:
@@ -211,7 +224,9 @@ class Translator:
         made = self._made.get(hint)
         if made is None:
             if is_model(hint):
-                return self._guarded(ModelField(hint, self.place), bounds)
+                model = ModelField(hint, self.place)
+                self.met_secrets = self.met_secrets or model.holds_secrets
+                return self._guarded(model, bounds)
             shape = shape_of(hint, self.place, self.localns)
             if shape is None:
                 return None
@@ -238,8 +253,10 @@ class Translator:
 
     def _member(self, part: Part) -> Member:
         output = self.field(part.hint)
-        # What a converter makes of text could be a path that nobody holds below files_root; so a path is taken as a path.
-        taken = output if part.taken is MISSING or output.holds_paths else self.field(part.taken)
+        # What a converter makes of text could be a path that nobody holds below files_root; so a path is taken as a path. And a
+        # secret as one, for what the converter takes is not marked.
+        as_it_is = part.taken is MISSING or output.holds_paths or (isinstance(output, Scalar) and output.bounds.secret)
+        taken = output if as_it_is else self.field(part.taken)
         return Member(
             name=part.name,
             argument=part.argument,
@@ -258,8 +275,13 @@ class Translator:
 
     def _check_fit(self, bounds: Bounds, type_: Any) -> None:
         name = unfit(bounds, type_)
-        if name is not None:
+        is_marked = bounds.secret and type_ not in (str, bytes)
+        if name is not None or is_marked:
             shown = type_.expected if isinstance(type_, Field) else named(type_)
+            if is_marked:
+                raise RegistrationError(
+                    f"{self.place}: Secret() marks a str or bytes, not {shown}; take a str, or mark what is secret in it"
+                )
             raise RegistrationError(f"{self.place}: {name} says nothing about {shown}; take it out, or use Predicate(function)")
 
     def _unsupported(self, hint: Any) -> RegistrationError:

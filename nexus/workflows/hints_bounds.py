@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from nexus.exceptions import RegistrationError
 from nexus.workflows.fields_bounds import Bounds
+from nexus.workflows.secret_values import Secret
 
 __all__ = ["bounds_of", "unfit"]
 
@@ -33,7 +34,9 @@ def bounds_of(metadata: Iterable[Any], place: str) -> Bounds:
     said: dict[str, Any] = {}
     predicates: list[Any] = []
     extra: dict[str, Any] = {}
+    secret = False
     for item in _flat(metadata):
+        secret = secret or item is Secret or isinstance(item, Secret) or (isinstance(item, Bounds) and item.secret)
         if isinstance(item, Meta | Bounds):
             found = {name: getattr(item, name) for name in CONSTRAINTS}
             extra |= item.extra if isinstance(item, Bounds) else _extra(item)
@@ -43,7 +46,7 @@ def bounds_of(metadata: Iterable[Any], place: str) -> Bounds:
         for name, bound in found.items():
             if bound is not None:
                 said[name] = _tighter(name, said.get(name), bound, place)
-    return Bounds(**said, predicates=tuple(predicates), extra=extra)
+    return Bounds(**said, predicates=tuple(predicates), secret=secret, extra=extra)
 
 
 def _extra(meta: Meta) -> dict[str, Any]:

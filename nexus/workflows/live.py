@@ -17,6 +17,7 @@ from nexus.workflows.codecs import Codecs
 from nexus.workflows.feeds import Feed
 from nexus.workflows.folders import Folders
 from nexus.workflows.injection import Loans
+from nexus.workflows.secrecy import RunSecrets
 from nexus.workflows.slots import Slots
 
 CallWorkflow = Callable[..., Awaitable[ExecutionResult[Any]]]
@@ -105,6 +106,7 @@ class LiveRun:
         loans: What it has borrowed, where the application lends anything to it.
         has_files: Files came with it, its output may name some, or it has a folder.
         folder: Its own, where it asked for it.
+        secrets: Where it has any.
         steps: The rows of the steps that ended.
         attempts: By step, how often it was tried, where that is more than once.
         max_chunks: How many values a workflow may yield.
@@ -135,6 +137,7 @@ class LiveRun:
     folders: Folders
     has_files: bool = False
     folder: Path | None = None
+    secrets: RunSecrets | None = None
     steps: list[StepRow] = attrs.field(factory=list)
     attempts: dict[str, int] = attrs.field(factory=dict)
     max_chunks: int = 10_000
@@ -259,6 +262,12 @@ class LiveRun:
         """Cancel its steps; who calls this has noted why."""
         if self.scope is not None:
             self.scope.cancel()
+
+    def keep_secrets(self) -> RunSecrets:
+        """Be discreet from now on, and return what with."""
+        if self.secrets is None:
+            self.secrets = RunSecrets()
+        return self.secrets
 
     def event(self, type_: str, data: Mapping[str, Any]) -> Event:
         """Make an event of this run."""

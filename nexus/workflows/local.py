@@ -33,6 +33,7 @@ from nexus.workflows.feeds import Feed
 from nexus.workflows.folders import Folders
 from nexus.workflows.live import DETACHED, CallWorkflow, LiveRun, OpenQuestion
 from nexus.workflows.plan import Plan
+from nexus.workflows.secrecy import RunSecrets
 from nexus.workflows.slots import Slots
 
 __all__ = ["LocalRuntime", "Work", "current_run"]
@@ -61,7 +62,7 @@ class Work:
     """
 
     plan: Plan
-    inputs: dict[str, Any]
+    inputs: dict[str, Any] = attrs.field(repr=False)
     call: Call
     seconds: float | None = None
 
@@ -144,8 +145,16 @@ class LocalRuntime(Runtime):
         live.interaction = interaction
         for name in [name for name in live.questions if name in live.record.answers and name not in live.record.questions]:
             waiting = live.questions.pop(name)
-            waiting.answer = live.record.answers[name].value
+            given = live.record.answers[name]
+            waiting.answer = given.value if live.secrets is None else live.secrets.answer(given)
             waiting.answered.set()
+
+    def hold(self, run_id: str, digest: str, answer: Any) -> None:
+        """See `Runtime.hold`."""
+        live = self._live.get(run_id)
+        if live is None:
+            raise UnavailableError(f"run {run_id} is not carried by this process, and only that may have its secrets")
+        live.keep_secrets().hold(digest, answer)
 
     async def cancel(self, run_id: str) -> None:
         """See `Runtime.cancel`."""
@@ -185,6 +194,8 @@ class LocalRuntime(Runtime):
             live.has_files = True
         if form is not None:
             form.taken = True
+        if work.plan.secrecy is not None:
+            live.secrets = RunSecrets(work.plan.secrecy, work.inputs)
         return live
 
     def _slots_for(self, work: Work, parent: LiveRun | None) -> tuple[Slots, ...]:
@@ -304,6 +315,9 @@ class LocalRuntime(Runtime):
             error=failure,
             step_rows=live.steps or _only_step(live, status, duration, failure),
         )
+        if live.secrets is not None:
+            ended = live.secrets.concealed(ended)
+            failure = ended.error
         try:
             if live.stored:
                 await self._change(live, lambda latest: ended.changed(answers=latest.answers, version=latest.version))
@@ -321,7 +335,9 @@ class LocalRuntime(Runtime):
             if failure is not None and error is not None:
                 live.record = live.record.changed(error=attrs.evolve(failure, exception=error))
                 if failure.code in {"failed", "internal"}:
-                    self.report(live.record, error)
+                    self.report(live.record, error if live.secrets is None else live.secrets.told(error))
+            if ended.redacted and failure is None:
+                live.record = live.record.changed(returned=output)
             if live.is_followed:
                 await self._announce_end(live, {} if failure is None else {"code": failure.code})
             self._notify(live)

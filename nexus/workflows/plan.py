@@ -14,6 +14,7 @@ from nexus.workflows.injection import Lender
 from nexus.workflows.retries import Retry
 from nexus.workflows.run import BlockingRun, Run
 from nexus.workflows.schema import has_format
+from nexus.workflows.secrecy import Secrecy, secrecy_of
 from nexus.workflows.signatures import Signature
 from nexus.workflows.steps import OnError, RunIn
 from nexus.workflows.wiring import StepNode
@@ -86,6 +87,7 @@ class Plan:
         timeout: Seconds for a whole run.
         concurrency: At most this many runs at once.
         single: The only step, where that is all there is to it: `async def`, no fan-out, no option, nothing injected.
+        secrecy: What it is discreet about, where there are secrets among its inputs or in its output.
     """
 
     graph: Graph
@@ -101,6 +103,7 @@ class Plan:
     timeout: float | None
     concurrency: int | None
     single: PlannedStep | None
+    secrecy: Secrecy | None
 
 
 def compile_plan(workflow: Workflow, codecs: Codecs, lender: Lender) -> Plan:
@@ -147,6 +150,7 @@ def compile_plan(workflow: Workflow, codecs: Codecs, lender: Lender) -> Plan:
         # The field of what somebody else describes can't tell.
         hands_out_files=field.holds_paths and has_format(codecs.output_schema(output, localns=namespace), {"path"}),
         single=first if alone and first.when is None else None,
+        secrecy=secrecy_of(signature, field, codecs),
     )
 
 

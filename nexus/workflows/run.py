@@ -16,6 +16,7 @@ from nexus.models import MISSING, Answers, Principal, Question, Session, Tenant
 from nexus.workflows.answers import answer_schema, check_answer, to_python
 from nexus.workflows.injection import not_provided
 from nexus.workflows.live import LiveRun, ThroughParent
+from nexus.workflows.secret_values import holds_secrets
 
 __all__ = ["BlockingRun", "BlockingRunLog", "Run", "RunLog"]
 
@@ -167,20 +168,25 @@ class Run:
 
         Args:
             text: The question, for a person.
-            answer: The answer's type: a scalar, an enum or `Literal`, a list of enums, or a flat class of those.
+            answer: The answer's type: a scalar, an enum or `Literal`, a list of enums, or a flat class of those; of a secret
+                `Annotated[str, Secret()]`, which a terminal then does not show.
             default: Proposed to whoever answers, and taken where nobody can.
             name: By which answers name the question; `step.1`, `step.2` … if not given.
 
         Raises:
             UnavailableError: Nobody can answer, and there is no default.
             CancelledError: The caller declined.
-            TypeError: The answer's type is none of those.
+            TypeError: The answer's type is none of those, or has a secret in it and there is a default.
         """
         live = self._live
+        schema = answer_schema(answer)
+        is_secret = holds_secrets(schema)
+        if is_secret and default is not MISSING:
+            raise TypeError("run.ask(…): an answer with a secret in it can't have a default, for that is shown to who is asked")
         question = Question(
             name=name or live.question_name(self._step),
             text=text,
-            schema=answer_schema(answer),
+            schema=schema,
             step=self._step,
             default=default if default is MISSING else live.codecs.to_builtins(default),
         )
@@ -192,6 +198,8 @@ class Run:
             raise UnavailableError(f"nobody can answer here; give `default=` (asked: {text!r})", question=question.name)
         else:
             return default
+        if is_secret:
+            live.keep_secrets().note(schema, given)
         return to_python(answer, given, live.codecs)
 
     async def get(self, dependency: type[T], /) -> T:

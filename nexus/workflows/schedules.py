@@ -54,7 +54,7 @@ class Schedule:
 
     cron: str
     timezone: str = attrs.field(default="UTC", kw_only=True)
-    inputs: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
+    inputs: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, repr=False)
     jitter: float | timedelta = attrs.field(default=timedelta(), kw_only=True)
     missed: Missed = attrs.field(default="skip", kw_only=True)
     overlap: Overlap = attrs.field(default="skip", kw_only=True)

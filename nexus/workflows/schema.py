@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Literal, Protocol
 
+from nexus.workflows.secret_values import without_secret_defaults
+
 __all__ = ["Definitions", "Named", "Rendered", "has_format"]
 
 
@@ -61,7 +63,7 @@ class Definitions:
             root = schemas[target]
             if not _refers(schemas, target):
                 del schemas[target]
-        return {**root, "$defs": schemas} if schemas else root
+        return without_secret_defaults({**root, "$defs": schemas} if schemas else root)
 
     def _free(self, name: str) -> str:
         free, number = name, 2

@@ -26,6 +26,7 @@ from nexus.workflows.fields_text import shorten
 from nexus.workflows.files import FilesRoot
 from nexus.workflows.hints_docs import Description, describe
 from nexus.workflows.schema import Definitions
+from nexus.workflows.secret_values import SECRET
 
 __all__ = ["Description", "Parameter", "Signature", "describe", "parameters_of", "resolved", "returns_of"]
 
@@ -160,6 +161,9 @@ class Signature:
         codecs: What values look like outside.
         place: `module:qualname`, for messages.
 
+    Attributes:
+        secrets: The names of the parameters that may have a secret in them.
+
     Raises:
         RegistrationError: A hint is not supported; the text names the place and the way out.
     """
@@ -169,6 +173,7 @@ class Signature:
         self.parameters = tuple(parameters)
         self._fields = {p.name: _field(p, codecs, p.place or place) for p in self.parameters}
         self._pointers = {p.name: token(p.name) for p in self.parameters}
+        self.secrets = tuple(name for name, field in self._fields.items() if field.holds_secrets)
         self._defaults = {p.name: _default_of(p) for p in self.parameters if p.default is not MISSING}
         self._struct = msgspec.defstruct(
             "Arguments",
@@ -198,6 +203,15 @@ class Signature:
             root["required"] = required
         return defs.standalone({**root, "additionalProperties": False})
 
+    @property
+    def has_secrets(self) -> bool:
+        """Whether a secret may be among the arguments."""
+        return bool(self.secrets)
+
+    def field(self, name: str) -> Field:
+        """Return what that parameter must be."""
+        return self._fields[name]
+
     def _property(self, parameter: Parameter, defs: Definitions) -> dict[str, Any]:
         shown = self._fields[parameter.name].schema(defs)
         if parameter.description and "description" not in shown:
@@ -226,11 +240,12 @@ class Signature:
                 return asdict(convert(arguments, self._struct))
             except (MsgspecError, OverflowError, RecursionError):
                 pass
-        return self._check_each(arguments, Check(lenient=lenient, files=files))
+        return self._check_each(arguments, Check(lenient=lenient, files=files, discreet=self.has_secrets))
 
     def _check_each(self, arguments: Mapping[str, Any], check: Check) -> dict[str, Any]:
         if not isinstance(arguments, Mapping):
-            check.refuse("", f"expected an object of arguments by name, got {shorten(arguments)}")
+            came = SECRET if check.discreet else shorten(arguments)
+            check.refuse("", f"expected an object of arguments by name, got {came}")
             raise self._refusal(check)
         try:
             taken = self._take(arguments, check)
@@ -265,8 +280,11 @@ class Signature:
 def _field(parameter: Parameter, codecs: Codecs, place: str) -> Field:
     field = codecs.field(parameter.hint, place=f"{place}: parameter {parameter.name!r}", localns=parameter.localns)
     # `limit: int = None` says that null is good, too.
-    implicit = parameter.default is None and "null" not in field.kinds
-    return UnionField([field, NullField()]) if implicit else field
+    if parameter.default is not None or "null" in field.kinds:
+        return field
+    implicit = UnionField([field, NullField()])
+    implicit.holds_secrets = field.holds_secrets
+    return implicit
 
 
 def _default_of(parameter: Parameter) -> Callable[[], Any]:
