@@ -39,6 +39,7 @@ from nexus.exceptions import (
 from nexus.models import ExecutionResult, Principal, Request, Response, RunRecord, Session, Tenant
 from nexus.workflows.definition import Group, Workflow, workflow
 from nexus.workflows.handle import RunHandle
+from nexus.workflows.hooks import RunContext
 from nexus.workflows.injection import Inject
 from nexus.workflows.retries import Retry
 from nexus.workflows.run import BlockingRun, Run
@@ -81,6 +82,7 @@ __all__ = [
     "Response",
     "Retry",
     "Run",
+    "RunContext",
     "RunHandle",
     "RunRecord",
     "Schedule",

@@ -15,7 +15,7 @@ from nexus.clock import SystemClock
 from nexus.config import NexusConfig
 from nexus.dependencies import Dependencies
 from nexus.exceptions import ConfigurationError
-from nexus.instrumentation.log import log_dependency, log_request, log_run, log_schedule
+from nexus.instrumentation.log import log_dependency, log_hook, log_request, log_run, log_schedule
 from nexus.memory import MemoryRunStore, MemorySessionStore
 from nexus.operations import add_operations
 from nexus.operations.runs import run_operations
@@ -27,6 +27,7 @@ from nexus.workflows.codecs import Codecs
 from nexus.workflows.executor import Executor
 from nexus.workflows.files import FilesRoot
 from nexus.workflows.folders import Folders
+from nexus.workflows.hooks import Hooks
 from nexus.workflows.local import LocalRuntime
 
 __all__ = ["create_nexus"]
@@ -86,7 +87,8 @@ def create_nexus(
             queue_size=config.queue_size,
             max_chunks=config.max_chunks,
         )
-    executor = Executor(runtime, runs, clock, codecs)
+    hooks = Hooks(catalogue.references_of, log_hook)
+    executor = Executor(runtime, runs, clock, codecs, hooks)
     dependencies = Dependencies(
         clock=clock,
         wanted=catalogue.injected,
@@ -123,7 +125,8 @@ def create_nexus(
         dispatcher=dispatcher,
         dependencies=dependencies,
         scheduler=scheduler,
-        services=[sessions, runs, dependencies, folders, runtime, scheduler],
+        hooks=hooks,
+        services=[hooks, sessions, runs, dependencies, folders, runtime, scheduler],
     )
     if isinstance(runtime, LocalRuntime):
         runtime.call_workflow = app.execute_workflow

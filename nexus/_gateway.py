@@ -26,7 +26,10 @@ from nexus.workflows.codecs import Codecs
 from nexus.workflows.definition import FunctionOptions, Group, Workflow, definitions_in, marked
 from nexus.workflows.executor import Executor
 from nexus.workflows.handle import RunHandle, output_of
+from nexus.workflows.hooks import HookDecorators, Hooks
 from nexus.workflows.local import current_run
+from nexus.workflows.mapping import Rows, map_rows
+from nexus.workflows.steps import OnError
 from nexus.workflows.streams import RunStream, streamed
 
 __all__ = ["Nexus"]
@@ -39,7 +42,7 @@ NESTED = Caller(channel="inprocess")
 
 
 @attrs.define(eq=False, kw_only=True, repr=False)
-class Nexus:
+class Nexus(HookDecorators):
     """
     An application: workflows, and everything behind them. Made by `create_nexus`.
 
@@ -55,6 +58,7 @@ class Nexus:
     dispatcher: Dispatcher
     dependencies: Dependencies
     scheduler: Scheduler
+    hooks: Hooks
     services: Sequence[Service]
     _channels: dict[str, Channel] = attrs.field(factory=dict, init=False)
     _stack: AsyncExitStack | None = attrs.field(default=None, init=False)
@@ -179,6 +183,7 @@ class Nexus:
             self.scheduler.require_loop()
         self.catalogue.add(*entries)
         self.scheduler.refresh()
+        self.hooks.forget()
 
     def codec(self, type_: type[T], *, encode: Callable[[T], Any], decode: Callable[[Any], T], schema: Mapping[str, Any]) -> None:
         """
@@ -382,6 +387,36 @@ class Nexus:
         request = self._request(workflow, inputs, principal, timeout, None)
         async with streamed(partial(self.dispatch, request)) as stream:
             yield stream
+
+    async def map(
+        self,
+        workflow: str | Callable[..., Any] | Workflow,
+        rows: Rows,
+        /,
+        *,
+        limit: int = 16,
+        on_error: OnError = "fail",
+        principal: Principal | None = None,
+    ) -> list[Any]:
+        """
+        Run a workflow once for each row, and return the outputs in the order of the rows.
+
+        Args:
+            workflow: Its name, `name@version`, or what was registered.
+            rows: Mappings of inputs by name, in an iterable or async iterable; one is taken only when it can be run.
+            limit: At most this many runs at once.
+            on_error: What a row that fails does: `"fail"` cancels the others, `"skip"` leaves it out, `"collect"` puts a
+                `nexus.StepFailure` in its place. A row fails whose inputs are wrong, or whose run does. What no row is to blame
+                for (an unknown workflow, a caller who may not) is raised in any case, and so is what *rows* raises.
+            principal: Who is asking, where it isn't the application itself.
+
+        Raises:
+            NexusError: The first failure, as `execute_workflow` raises it; a note names its row, from 0 on.
+        """
+        reference = workflow if isinstance(workflow, str) else self.catalogue.reference_of(workflow)
+        return await map_rows(
+            lambda row: self.dispatch(self._request(reference, row, principal, None, None)), rows, limit=limit, on_error=on_error
+        )
 
     async def submit_workflow(
         self,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from types import CodeType
 from typing import Any
 
 import attrs
@@ -20,7 +18,7 @@ from nexus.workflows.injection import Lender
 from nexus.workflows.plan import compile_plan
 from nexus.workflows.schedules import Schedule, named
 from nexus.workflows.signatures import Signature, describe
-from nexus.workflows.steps import place_of
+from nexus.workflows.steps import is_rewritten, place_of
 
 __all__ = ["Catalogue", "Entry", "Outcome", "nearest", "workflow_entry"]
 
@@ -129,7 +127,9 @@ class Catalogue:
             for schedule in entry.schedules:
                 here, other = entry.operation, owners.setdefault(schedule.name, entry)
                 there = other.operation
-                if here.reference != there.reference and not (here.place == there.place and _is_rewritten(other, entry)):
+                if here.reference != there.reference and not (
+                    here.place == there.place and is_rewritten(other.source, entry.source)
+                ):
                     raise RegistrationError(
                         f"{here.place}: there is a schedule {schedule.name!r} already, of {there.reference} from {there.place}; "
                         "give Schedule(…, name=…)"
@@ -139,7 +139,7 @@ class Catalogue:
         operation = entry.operation
         references = self._places.setdefault(operation.place, [])
         for reference in list(references):
-            if reference == operation.reference or _is_rewritten(self._entries[reference], entry):
+            if reference == operation.reference or is_rewritten(self._entries[reference].source, entry.source):
                 self._remove(reference)
                 references.remove(reference)
         references.append(operation.reference)
@@ -161,16 +161,43 @@ class Catalogue:
         Raises:
             WorkflowNotFoundError: It was not, or under several names.
         """
+        found = self._registered(workflow)
+        if len({operation.name for operation in found}) > 1:
+            names = ", ".join(operation.reference for operation in found)
+            place = found[0].place
+            raise WorkflowNotFoundError(f"{place} is registered as {names}; call one of them by its name", name=place)
+        return max(found, key=lambda operation: version_key(operation.version)).reference
+
+    def references_of(self, workflow: str | Callable[..., Any] | Workflow) -> Sequence[str]:
+        """
+        Return each `name@version` of a workflow: of all its versions, of one (`name@version`), or of what was registered.
+
+        Raises:
+            WorkflowNotFoundError: There is none.
+        """
+        if not isinstance(workflow, str):
+            return [operation.reference for operation in self._registered(workflow)]
+        name, _, version = workflow.partition("@")
+        entry = self._entries.get(name)
+        if entry is None or entry.operation.kind != "workflow":
+            near = nearest(name, [operation.name for operation in self.operations() if operation.kind == "workflow"])
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise WorkflowNotFoundError(f"there is no workflow {name!r}{hint}", name=name)
+        versions = self._versions[name]
+        if version and version not in versions:
+            raise WorkflowNotFoundError(
+                f"there is no version {version!r} of {name!r}; there are: {', '.join(versions)}", name=workflow
+            )
+        return [_reference(name, one) for one in ([version] if version else versions)]
+
+    def _registered(self, workflow: Callable[..., Any] | Workflow) -> Sequence[Operation]:
         source = workflow.origin if isinstance(workflow, Workflow) else workflow
         place = workflow.place if isinstance(workflow, Workflow) else place_of(workflow)
         there = [self._entries[reference] for reference in self._places.get(place, ())]
         found = [entry.operation for entry in there if entry.source is source] or [entry.operation for entry in there]
         if not found:
             raise WorkflowNotFoundError(f"{place} is not registered; app.register it first", name=place)
-        if len({operation.name for operation in found}) > 1:
-            names = ", ".join(operation.reference for operation in found)
-            raise WorkflowNotFoundError(f"{place} is registered as {names}; call one of them by its name", name=place)
-        return max(found, key=lambda operation: version_key(operation.version)).reference
+        return found
 
     def operations(self, channel: str | None = None) -> Sequence[Operation]:
         """Return what shows on *channel* (None: any), sorted by name, the newest version first."""
@@ -224,19 +251,6 @@ def _reference(name: str, version: str) -> str:
 
 def _elected(entry: Entry, *, newest: bool) -> Entry:
     return attrs.evolve(entry, operation=attrs.evolve(entry.operation, newest=newest))
-
-
-def _is_rewritten(old: Entry, new: Entry) -> bool:
-    """Whether *new*, from the same place, is what became of *old* in an editor, though its name or version is another."""
-    before, after = _code_of(old.source), _code_of(new.source)
-    if before is None or after is None or before is after:
-        return False
-    return before.co_filename != after.co_filename or before.co_firstlineno == after.co_firstlineno
-
-
-def _code_of(source: Callable[..., Any] | Workflow | None) -> CodeType | None:
-    code = getattr(inspect.unwrap(source) if callable(source) else source, "__code__", None)
-    return code if isinstance(code, CodeType) else None
 
 
 def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor, lender: Lender) -> Entry:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from nexus.models import Request, Response, RunRecord
 
-__all__ = ["log_dependency", "log_request", "log_run", "log_schedule"]
+__all__ = ["log_dependency", "log_hook", "log_request", "log_run", "log_schedule"]
 
 REQUESTS: Final = logging.getLogger("nexus.request")
 RUNS: Final = logging.getLogger("nexus.run")
@@ -75,3 +75,15 @@ def log_schedule(event: str, schedule: str, details: Mapping[str, Any], error: E
     if SCHEDULES.isEnabledFor(level):
         shown = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in details.items()}
         _structured(SCHEDULES).log(level, event, exception=error, schedule=schedule, **shown)
+
+
+def log_hook(record: RunRecord, hook: str, error: BaseException) -> None:
+    """Write why a hook failed, where that changes nothing for its run."""
+    _structured(RUNS).error(
+        "hook failed",
+        exception=error,
+        request_id=record.request_id,
+        run_id=record.id,
+        workflow=f"{record.workflow}@{record.workflow_version}",
+        hook=hook,
+    )

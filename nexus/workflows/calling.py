@@ -22,7 +22,7 @@ from nexus.workflows.processes import call_in_process
 from nexus.workflows.retries import retried
 from nexus.workflows.run import BlockingRun, Run
 
-__all__ = ["HandOn", "being_cancelled", "call_step", "recorded"]
+__all__ = ["HandOn", "being_cancelled", "call_in_thread", "call_step", "recorded"]
 
 HandOn = Callable[[int, Any], Awaitable[None]]
 
@@ -124,13 +124,14 @@ async def _inline(function: Callable[[], Any]) -> Any:
 async def _in_thread(live: LiveRun, step: PlannedStep, name: str, arguments: dict[str, Any]) -> Any:
     function = partial(step.function, **arguments)
     if step.timeout is None:
-        return await _call_in_thread(function, live.limiter())
+        return await call_in_thread(function, live.limiter())
     # The time that it waits for a thread is not the step's.
     async with live.limiter():
-        return await _in_time(live, name, step.timeout, _call_in_thread(function, anyio.CapacityLimiter(1)))
+        return await _in_time(live, name, step.timeout, call_in_thread(function, anyio.CapacityLimiter(1)))
 
 
-async def _call_in_thread(function: Callable[[], Any], limiter: anyio.CapacityLimiter) -> Any:
+async def call_in_thread(function: Callable[[], Any], limiter: anyio.CapacityLimiter) -> Any:
+    """Call a function in a worker thread, and await what it returns if that can be."""
     # Boxed, for Trio takes no coroutine from a thread.
     (result,) = await anyio.to_thread.run_sync(lambda: (function(),), limiter=limiter)
     # The thread could not be stopped: a run that was cancelled meanwhile ends here.

@@ -11,7 +11,7 @@ import anyio
 import attrs
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from nexus.exceptions import CancelledError, DeadlineExceededError, Problem, UnavailableError
+from nexus.exceptions import CancelledError, DeadlineExceededError, NexusError, Problem, UnavailableError, WorkflowFailedError
 from nexus.workflows.calling import call_step, recorded
 from nexus.workflows.lanes import Lanes
 from nexus.workflows.live import LiveRun
@@ -19,7 +19,7 @@ from nexus.workflows.plan import Plan, PlannedStep
 from nexus.workflows.run import Run
 from nexus.workflows.steps import StepFailure
 
-__all__ = ["TOLD", "carry_out"]
+__all__ = ["TOLD", "carry_out", "hidden", "told"]
 
 LANES: Final = 64
 SKIPPED: Final = object()
@@ -29,6 +29,18 @@ TOLD: Final = (Problem, CancelledError, DeadlineExceededError, UnavailableError)
 What a run may end with as it is. Another error of ours was met by the workflow in a call of its own: that is its failure, and the
 text not for its caller.
 """
+
+
+def told(error: BaseException, request_id: str) -> NexusError:
+    """Return what a run ended with as its caller is told it."""
+    return error if isinstance(error, TOLD) else hidden(error, request_id)
+
+
+def hidden(error: BaseException | None, request_id: str) -> WorkflowFailedError:
+    """Return what is told instead of what a workflow raised, which is the `__cause__`."""
+    failed = WorkflowFailedError(f"the workflow failed; the log has the reason, under request id {request_id}")
+    failed.__cause__ = error
+    return failed
 
 
 def carry_out(live: LiveRun, plan: Plan, inputs: dict[str, Any]) -> Awaitable[Any]:

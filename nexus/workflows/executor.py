@@ -26,11 +26,12 @@ from nexus.exceptions import (
     Problem,
     UnauthenticatedError,
     UnavailableError,
-    WorkflowFailedError,
 )
 from nexus.models import ANONYMOUS, Answer, Answers, Call, Event, Operation, Question, RunError, RunRecord, Scope
 from nexus.workflows.answers import check_answer
 from nexus.workflows.codecs import Codecs
+from nexus.workflows.execution import hidden
+from nexus.workflows.hooks import Hooks
 from nexus.workflows.live import DETACHED
 from nexus.workflows.local import Work
 from nexus.workflows.plan import Plan
@@ -50,6 +51,7 @@ class Executor:
     runs: RunStore
     clock: Clock
     codecs: Codecs
+    hooks: Hooks
 
     async def run(
         self, call: Call, operation: Operation, plan: Plan, inputs: dict[str, Any], interaction: Interaction
@@ -83,7 +85,8 @@ class Executor:
         call.run_id = record.id
         deadline = request.deadline
         seconds = None if deadline is None or detach else max(0.0, (deadline - call.now).total_seconds())
-        work = Work(plan=plan, inputs=inputs, call=call, seconds=seconds)
+        hooks = self.hooks.of(operation, plan) if self.hooks.all else None
+        work = Work(plan=plan, inputs=inputs, call=call, seconds=seconds, hooks=hooks)
         if not detach and key is None:
             return await self.runtime.execute(record, work, interaction)
         record, is_new = await self._submit(record, work, key)
@@ -284,9 +287,7 @@ def error_of(record: RunRecord) -> NexusError | None:
     if not failure.private and isinstance(failure.exception, NexusError):
         return failure.exception
     if failure.private:
-        told = WorkflowFailedError(f"the workflow failed; the log has the reason, under request id {record.request_id}")
-        told.__cause__ = failure.exception
-        return told
+        return hidden(failure.exception, record.request_id)
     kinds = {"cancelled": CancelledError, "deadline_exceeded": DeadlineExceededError, "unavailable": UnavailableError}
     if failure.code in kinds:
         return kinds[failure.code](failure.message, **failure.details)

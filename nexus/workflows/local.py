@@ -31,6 +31,7 @@ from nexus.workflows.codecs import Codecs
 from nexus.workflows.execution import TOLD, carry_out
 from nexus.workflows.feeds import Feed
 from nexus.workflows.folders import Folders
+from nexus.workflows.hooks import RunHooks
 from nexus.workflows.live import DETACHED, CallWorkflow, LiveRun, OpenQuestion
 from nexus.workflows.plan import Plan
 from nexus.workflows.secrecy import RunSecrets
@@ -59,12 +60,14 @@ class Work:
     Attributes:
         inputs: The checked arguments; the run's own.
         seconds: How long the caller waits.
+        hooks: What is called around it.
     """
 
     plan: Plan
     inputs: dict[str, Any] = attrs.field(repr=False)
     call: Call
     seconds: float | None = None
+    hooks: RunHooks | None = None
 
 
 @attrs.define(eq=False)
@@ -260,7 +263,8 @@ class LocalRuntime(Runtime):
                 try:
                     if live.is_followed or not live.try_take_slots():
                         await self._take_slots(live)
-                    output = await carry_out(live, work.plan, work.inputs)
+                    steps = carry_out if work.hooks is None else work.hooks.carry_out
+                    output = await steps(live, work.plan, work.inputs)
                 except Exception as raised:  # noqa: BLE001 - ends the run; its record says so
                     error = raised
                 except SystemExit as raised:
@@ -271,20 +275,29 @@ class LocalRuntime(Runtime):
                         raise
                     # A step awaited something of its own that was cancelled; that must not end in silence.
                     error = RuntimeError(f"a step raised {type(raised).__name__}, though nobody cancelled it")
+            if scope.cancel_called:
+                # Also where a step took no notice, and came back with something too late.
+                output, error = None, _why(live, seconds, work.plan.timeout)
+            if error is not None and work.hooks is not None:
+                await work.hooks.tell(live, work.inputs, error)
         except BaseException:
             # The task that carries it is cancelled: its record still has to say so.
-            error = _why(live, seconds, work.plan.timeout) if live.told_why else _gone(live)
-            with anyio.move_on_after(CLEAN_UP_S, shield=True):
-                await self._end(live, None, error)
+            await self._end_cancelled(live, work, seconds, error)
             raise
         finally:
             current_run.reset(token)
-            if live.holds_slots:
-                live.give_slots_back()
-        if scope.cancel_called:
-            # Also where a step took no notice, and came back with something too late.
-            output, error = None, _why(live, seconds, work.plan.timeout)
+            live.give_slots_back()
         return await self._end(live, output, error)
+
+    async def _end_cancelled(self, live: LiveRun, work: Work, seconds: float | None, error: BaseException | None) -> None:
+        try:
+            if error is None:
+                error = _why(live, seconds, work.plan.timeout) if live.told_why else _gone(live)
+                if work.hooks is not None:
+                    await work.hooks.tell(live, work.inputs, error)
+        finally:
+            with anyio.move_on_after(CLEAN_UP_S, shield=True):
+                await self._end(live, None, error)
 
     async def _take_slots(self, live: LiveRun) -> None:
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from types import CodeType
 from typing import Any, Final, Literal, TypedDict, get_args
 
 import attrs
@@ -40,10 +42,23 @@ def place_of(function: Callable[..., Any]) -> str:
     return f"{module}:{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
+def is_rewritten(old: Any, new: Any) -> bool:
+    """Whether the function *new*, from the same place, is what became of *old* in an editor."""
+    before, after = _code_of(old), _code_of(new)
+    if before is None or after is None or before is after:
+        return False
+    return before.co_filename != after.co_filename or before.co_firstlineno == after.co_firstlineno
+
+
+def _code_of(source: Any) -> CodeType | None:
+    code = getattr(inspect.unwrap(source) if callable(source) else source, "__code__", None)
+    return code if isinstance(code, CodeType) else None
+
+
 @attrs.frozen
 class StepFailure:
     """
-    What stands in the result of a fan-out with `on_error="collect"` for an item whose step failed.
+    What stands for an item whose step failed, in the result of a fan-out with `on_error="collect"`; for a row of `Nexus.map` too.
 
     Attributes:
         index: The number of the item, from 0 on.
