@@ -37,6 +37,7 @@ from nexus.exceptions import (
     WorkflowNotFoundError,
 )
 from nexus.models import ExecutionResult, Principal, Request, Response, RunRecord, Session, Tenant
+from nexus.streams import RunStream
 from nexus.workflows.definition import Group, Workflow, workflow
 from nexus.workflows.handle import RunHandle
 from nexus.workflows.hooks import RunContext
@@ -85,6 +86,7 @@ __all__ = [
     "RunContext",
     "RunHandle",
     "RunRecord",
+    "RunStream",
     "Schedule",
     "Secret",
     "Session",

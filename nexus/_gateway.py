@@ -22,6 +22,7 @@ from nexus.dependencies import Dependencies, Per
 from nexus.exceptions import ConfigurationError, NexusError, UnavailableError, WorkflowNotFoundError
 from nexus.models import APPLICATION, Caller, ExecutionResult, Operation, Principal, Request, Response
 from nexus.scheduler import Scheduler
+from nexus.streams import RunStream, streamed
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.definition import FunctionOptions, Group, Workflow, definitions_in, marked
 from nexus.workflows.executor import Executor
@@ -30,7 +31,6 @@ from nexus.workflows.hooks import HookDecorators, Hooks
 from nexus.workflows.local import current_run
 from nexus.workflows.mapping import Rows, map_rows
 from nexus.workflows.steps import OnError
-from nexus.workflows.streams import RunStream, streamed
 
 __all__ = ["Nexus"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
-PUBLIC = {"abc", "adapters", "clock", "config", "exceptions", "models"}
+PUBLIC = {"abc", "adapters", "clock", "config", "exceptions", "models", "streams"}
 
 pytestmark = pytest.mark.checkout
 

@@ -24,7 +24,7 @@ from nexus.exceptions import (
     result_too_large,
 )
 from nexus.models import Answers, Event, Form, Question, Request, Response
-from nexus.workflows.streams import streamed
+from nexus.streams import streamed
 from nexus_starlette import parse, render
 from nexus_starlette.events import frame, send_frames, shown
 from nexus_starlette.forms import FormReader, is_form
