@@ -38,6 +38,7 @@ from nexus.exceptions import (
 )
 from nexus.models import ExecutionResult, Principal, Request, Response, RunRecord, Session, Tenant
 from nexus.streams import RunStream
+from nexus.workflows.caching import CachePolicy
 from nexus.workflows.definition import Group, Workflow, workflow
 from nexus.workflows.handle import RunHandle
 from nexus.workflows.hooks import RunContext
@@ -56,6 +57,7 @@ __all__ = [
     "BlockingNexus",
     "BlockingRun",
     "BlockingRunHandle",
+    "CachePolicy",
     "CancelledError",
     "ConfigurationError",
     "ConflictError",

@@ -9,13 +9,14 @@ from typing import Any
 
 from nexus._dispatch import Dispatcher
 from nexus._gateway import Nexus
-from nexus.abc import Channel, Clock, Gateway, Guard, RunStore, Runtime, SessionStore
+from nexus.abc import Cache, Channel, Clock, Gateway, Guard, RunStore, Runtime, SessionStore
+from nexus.cache import MemoryCache
 from nexus.catalogue import Catalogue
 from nexus.clock import SystemClock
 from nexus.config import NexusConfig
 from nexus.dependencies import Dependencies
 from nexus.exceptions import ConfigurationError
-from nexus.instrumentation.log import log_dependency, log_hook, log_request, log_run, log_schedule
+from nexus.instrumentation.log import log_cache, log_dependency, log_hook, log_request, log_run, log_schedule
 from nexus.memory import MemoryRunStore, MemorySessionStore
 from nexus.operations import add_operations
 from nexus.operations.runs import run_operations
@@ -29,6 +30,7 @@ from nexus.workflows.files import FilesRoot
 from nexus.workflows.folders import Folders
 from nexus.workflows.hooks import Hooks
 from nexus.workflows.local import LocalRuntime
+from nexus.workflows.results import ResultCache
 
 __all__ = ["create_nexus"]
 
@@ -42,6 +44,7 @@ def create_nexus(
     runtime: Runtime | None = None,
     run_store: RunStore | None = None,
     session_store: SessionStore | None = None,
+    cache: Cache | Mapping[str, Any] | None = None,
     clock: Clock | None = None,
     **settings: Any,
 ) -> Nexus:
@@ -57,6 +60,8 @@ def create_nexus(
         runtime: What carries runs, instead of this process.
         run_store: Keeps the records of runs, instead of memory.
         session_store: Keeps sessions, instead of memory.
+        cache: Keeps results of workflows with `cache`, instead of memory. Or, as a mapping, the settings of the cache:
+            `{"ttl": "10 min"}`.
         clock: Time and every wait, instead of the system's.
         settings: Keys of `NexusConfig`: `title="Airport desk"`. A relative path is relative to the folder of the file that calls
             this.
@@ -67,6 +72,8 @@ def create_nexus(
     """
     if isinstance(channels, Mapping):
         settings["channels"], channels = channels, ()
+    if isinstance(cache, Mapping):
+        settings["cache"], cache = cache, None
     if config is not None and settings:
         raise ConfigurationError(f"give settings in NexusConfig or by name, not both: {', '.join(settings)}")
     if config is None:
@@ -88,6 +95,7 @@ def create_nexus(
             max_chunks=config.max_chunks,
         )
     hooks = Hooks(catalogue.references_of, log_hook)
+    cache = cache or MemoryCache(max_entries=config.cache.memory_entries, max_bytes=config.cache.memory_bytes)
     executor = Executor(runtime, runs, clock, codecs, hooks)
     dependencies = Dependencies(
         clock=clock,
@@ -126,7 +134,10 @@ def create_nexus(
         dependencies=dependencies,
         scheduler=scheduler,
         hooks=hooks,
-        services=[hooks, sessions, runs, dependencies, folders, runtime, scheduler],
+        cache=ResultCache(
+            cache=cache, clock=clock, codecs=codecs, ttl=config.cache.ttl, report=log_cache, find=catalogue.kept_results
+        ),
+        services=[hooks, cache, sessions, runs, dependencies, folders, runtime, scheduler],
     )
     if isinstance(runtime, LocalRuntime):
         runtime.call_workflow = app.execute_workflow

@@ -30,6 +30,7 @@ from nexus.workflows.handle import RunHandle, output_of
 from nexus.workflows.hooks import HookDecorators, Hooks
 from nexus.workflows.local import current_run
 from nexus.workflows.mapping import Rows, map_rows
+from nexus.workflows.results import ResultCache
 from nexus.workflows.steps import OnError
 
 __all__ = ["Nexus"]
@@ -59,6 +60,7 @@ class Nexus(HookDecorators):
     dependencies: Dependencies
     scheduler: Scheduler
     hooks: Hooks
+    cache: ResultCache
     services: Sequence[Service]
     _channels: dict[str, Channel] = attrs.field(factory=dict, init=False)
     _stack: AsyncExitStack | None = attrs.field(default=None, init=False)
@@ -178,7 +180,7 @@ class Nexus(HookDecorators):
             RegistrationError: One can't be registered; the text names the place and the way out.
         """
         definitions = [definition for thing in what for definition in definitions_in(thing)]
-        entries = [workflow_entry(definition, self.codecs, self.executor, self.dependencies) for definition in definitions]
+        entries = [workflow_entry(each, self.codecs, self.executor, self.dependencies, self.cache) for each in definitions]
         if any(entry.schedules for entry in entries):
             self.scheduler.require_loop()
         self.catalogue.add(*entries)
@@ -358,7 +360,9 @@ class Nexus(HookDecorators):
         run = response.run
         if run is None:
             raise WorkflowNotFoundError(f"{request.operation!r} is an operation, not a workflow; use dispatch")
-        return ExecutionResult(run.id, output_of(run), run.duration or 0.0, run.workflow_version, run.output)
+        return ExecutionResult(
+            run.id, output_of(run), run.duration or 0.0, run.workflow_version, shown=run.output, cached=run.cached
+        )
 
     @asynccontextmanager
     async def stream(

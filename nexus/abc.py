@@ -19,6 +19,7 @@ from nexus.models import (
     Call,
     Caller,
     Event,
+    Missing,
     Operation,
     Page,
     Principal,
@@ -31,6 +32,7 @@ from nexus.models import (
 )
 
 __all__ = [
+    "Cache",
     "Channel",
     "Clock",
     "Gateway",
@@ -399,3 +401,27 @@ class SessionStore(Service):
     @abstractmethod
     async def prune(self, *, now: datetime) -> int:
         """Remove the sessions that have expired, and return how many."""
+
+
+class Cache(Service):
+    """
+    Keeps bytes for a time. It may forget any of them sooner, and is asked for nothing that can't be made again.
+
+    `MISSING` says that there is nothing: an empty value is a value.
+    """
+
+    @abstractmethod
+    async def get(self, key: str, *, now: datetime) -> tuple[bytes, datetime | None] | Missing:
+        """Return the value and when it expires, None for never; `MISSING` where there is none, or it has expired."""
+
+    @abstractmethod
+    async def set(self, key: str, value: bytes, *, expires_at: datetime | None, tags: Sequence[str] = ()) -> None:
+        """Keep the value, in place of the one before with its expiry and its tags; one that is too long need not be kept."""
+
+    @abstractmethod
+    async def discard(self, key: str) -> None:
+        """Forget the value. Nothing happens if there is none."""
+
+    @abstractmethod
+    async def discard_tag(self, tag: str) -> None:
+        """Forget every value that was set with that tag. Nothing happens if there is none."""

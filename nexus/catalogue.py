@@ -16,6 +16,7 @@ from nexus.workflows.definition import FunctionWorkflow, Workflow
 from nexus.workflows.executor import Executor, error_of
 from nexus.workflows.injection import Lender
 from nexus.workflows.plan import compile_plan
+from nexus.workflows.results import KeptResults, ResultCache, kept_results
 from nexus.workflows.schedules import Schedule, named
 from nexus.workflows.signatures import Signature, describe
 from nexus.workflows.steps import is_rewritten, place_of
@@ -39,6 +40,8 @@ class Entry:
 
     Attributes:
         injected: Which step takes a dependency, and of which type.
+        results: How its results are kept, where they are.
+        tends_background: It shows also wherever a workflow with `background` does, for its callers to look after their runs.
     """
 
     operation: Operation
@@ -47,6 +50,8 @@ class Entry:
     source: Callable[..., Any] | Workflow | None = None
     injected: Sequence[tuple[str, Any]] = ()
     schedules: tuple[Schedule, ...] = ()
+    results: KeptResults | None = None
+    tends_background: bool = False
 
 
 @attrs.frozen(eq=False)
@@ -55,7 +60,7 @@ class View:
     The operations that show on a channel.
 
     Attributes:
-        elected: By name, the newest that shows, where a newer one does not.
+        elected: By name, the newest that shows, where a newer one does not; and what shows for the sake of others.
     """
 
     operations: Sequence[Operation]
@@ -216,9 +221,28 @@ class Catalogue:
                 shown = [entry for entry in entries if channel is None or entry.operation.shows_on(channel)]
                 if shown and not shown[0].operation.newest:
                     shown[0] = elected[name] = _elected(shown[0], newest=True)
+                elif channel is not None and not shown and entries[0].tends_background and self._has_background(channel):
+                    shown, elected[name] = entries, entries[0]
                 operations += [entry.operation for entry in shown]
             self._views[channel] = View(operations, elected)
         return self._views[channel]
+
+    def _has_background(self, channel: str) -> bool:
+        return any(entry.operation.background and entry.operation.shows_on(channel) for entry in self._entries.values())
+
+    def kept_results(self, workflow: str | Callable[..., Any] | Workflow) -> Sequence[KeptResults]:
+        """
+        Return how the results of a workflow are kept: of every version, where its name alone is given.
+
+        Raises:
+            WorkflowNotFoundError: There is none, or it has no `cache`.
+        """
+        references = self.references_of(workflow)
+        kept = [self._entries[reference].results for reference in references]
+        found = [results for results in kept if results is not None]
+        if not found:
+            raise WorkflowNotFoundError(f"nothing is kept of {references[0]}: it has no cache=", name=references[0])
+        return found
 
     def _remove(self, reference: str) -> None:
         operation = self._entries.pop(reference).operation
@@ -253,7 +277,7 @@ def _elected(entry: Entry, *, newest: bool) -> Entry:
     return attrs.evolve(entry, operation=attrs.evolve(entry.operation, newest=newest))
 
 
-def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor, lender: Lender) -> Entry:
+def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor, lender: Lender, cache: ResultCache) -> Entry:
     """
     Compile a workflow into an entry.
 
@@ -268,6 +292,10 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor, len
         summary, description = described.summary, described.description
     last = plan.graph.step(plan.graph.output)
     output, namespace = last.final_result, last.definition.namespace
+    field = codecs.field(output, place=f"{last.definition.place}: the result", localns=namespace)
+    results = None if options.cache is None else kept_results(definition, plan, field, cache)
+    if results is not None:
+        plan = attrs.evolve(plan, single=None, cached=results.carry_out)
     operation = Operation(
         name=options.name,
         kind="workflow",
@@ -278,6 +306,8 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor, len
         channels=options.channels,
         hints=options.hints,
         place=definition.place,
+        deprecated=options.deprecated,
+        background=options.background,
         input_schema=lambda: plan.signature.schema,
         output_schema=lambda: codecs.output_schema(output, localns=namespace),
         graph=plan.graph.view,
@@ -305,6 +335,7 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor, len
         source=definition.origin,
         injected=injected,
         schedules=schedules,
+        results=results,
     )
 
 

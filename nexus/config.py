@@ -20,7 +20,7 @@ import attrs
 
 from nexus.exceptions import ConfigurationError
 
-__all__ = ["ApiConfig", "ChannelsConfig", "CliConfig", "McpConfig", "NexusConfig"]
+__all__ = ["ApiConfig", "CacheConfig", "ChannelsConfig", "CliConfig", "McpConfig", "NexusConfig"]
 
 PREFIX = "NEXUS_"
 NESTED = "__"
@@ -102,6 +102,13 @@ def _timeout(value: timedelta | float | str | None) -> timedelta | None:
     duration = _duration(value)
     if not duration:
         raise ValueError(f"expected a duration longer than zero, or none, got {value!r}")
+    return duration
+
+
+def _lifetime(value: timedelta | float | str) -> timedelta:
+    duration = _duration(value)
+    if not duration:
+        raise ValueError(f"expected a duration longer than zero, got {value!r}")
     return duration
 
 
@@ -190,6 +197,22 @@ class ChannelsConfig:
 
 
 @attrs.frozen(kw_only=True, field_transformer=_naming)
+class CacheConfig:
+    """
+    The results that are kept of workflows with `cache`.
+
+    Attributes:
+        memory_entries: At most this many in memory.
+        memory_bytes: They take at most this much.
+        ttl: How long, where a workflow does not say.
+    """
+
+    memory_entries: int = attrs.field(default=1000, converter=_count)
+    memory_bytes: int = attrs.field(default=64_000_000, converter=_size)
+    ttl: timedelta = attrs.field(default=timedelta(hours=1), converter=_lifetime)
+
+
+@attrs.frozen(kw_only=True, field_transformer=_naming)
 class NexusConfig:
     """
     The settings of an application.
@@ -217,6 +240,7 @@ class NexusConfig:
         max_chunks: How many values a workflow may yield.
         enable_schedules: Whether this process fires schedules.
         channels: The settings of each channel.
+        cache: The settings of the cache.
 
     Raises:
         ConfigurationError: A value can't be used.
@@ -238,6 +262,7 @@ class NexusConfig:
     max_chunks: int = attrs.field(default=10_000, converter=_count)
     enable_schedules: bool = attrs.field(default=True, converter=_flag)
     channels: ChannelsConfig = attrs.field(factory=ChannelsConfig, validator=_section)
+    cache: CacheConfig = attrs.field(factory=CacheConfig, validator=_section)
 
     @classmethod
     def from_env(cls) -> Self:

@@ -217,7 +217,8 @@ def test_an_unknown_variable_is_an_error_that_suggests_the_nearest(folder: Path,
 
 def test_an_unknown_key_that_is_near_nothing_lists_what_is_allowed() -> None:
     with pytest.raises(
-        ConfigurationError, match=r"^unknown setting colour, given in code; allowed: title, .*channels\.mcp\.enabled$"
+        ConfigurationError,
+        match=r"^unknown setting colour, given in code; allowed: title, .*channels\.mcp\.enabled, .*cache\.ttl$",
     ):
         NexusConfig().merge(colour="blue")
 

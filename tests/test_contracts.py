@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from nexus.cache import MemoryCache
 from nexus.memory import MemoryRunStore, MemorySessionStore
-from nexus.testing import RunStoreContract, SessionStoreContract
+from nexus.testing import CacheContract, RunStoreContract, SessionStoreContract
 
 
 class TestMemoryRunStore(RunStoreContract):
@@ -20,3 +21,11 @@ class TestMemorySessionStore(SessionStoreContract):
 
     def make_small_store(self, capacity: int) -> MemorySessionStore:
         return MemorySessionStore(max_sessions=capacity)
+
+
+class TestMemoryCache(CacheContract):
+    def make_store(self) -> MemoryCache:
+        return MemoryCache()
+
+    def make_small_cache(self, entries: int) -> MemoryCache:
+        return MemoryCache(max_entries=entries)

@@ -11,10 +11,11 @@ pytest_plugins = ["pytester"]
 
 BROKEN_STORES = """
 import attrs
+from nexus.cache import MemoryCache
 from nexus.exceptions import ConflictError, NotFoundError
 from nexus.memory import MemoryRunStore, MemorySessionStore
-from nexus.models import Page, Scope
-from nexus.testing import RunStoreContract, SessionStoreContract
+from nexus.models import MISSING, Page, Scope
+from nexus.testing import CacheContract, RunStoreContract, SessionStoreContract
 
 import anyio.lowlevel
 import pytest
@@ -88,6 +89,23 @@ class ListingTheDeadSessions(MemorySessionStore):
     async def list(self, scope, *, now, after, limit):
         return await super().list(scope, now=now.replace(year=now.year - 1), after=after, limit=limit)
 
+class EmptyIsMissingCache(MemoryCache):
+    async def get(self, key, *, now):
+        found = await super().get(key, now=now)
+        return found if found is not MISSING and found[0] else MISSING
+
+class UndyingCache(MemoryCache):
+    async def get(self, key, *, now):
+        return await super().get(key, now=now.replace(year=now.year - 100))
+
+class TaglessCache(MemoryCache):
+    async def set(self, key, value, *, expires_at, tags=()):
+        await super().set(key, value, expires_at=expires_at)
+
+class CaselessCache(MemoryCache):
+    async def get(self, key, *, now):
+        return await super().get(key.lower(), now=now)
+
 def suite(contract, store):
     return type(f"Test{store.__name__}", (contract,), {"make_store": lambda self: store()})
 
@@ -95,6 +113,8 @@ for store in [LeakyRuns, CarelessRuns, RacyRuns, OverwritingRuns, CountingPagesR
     globals()[f"Test{store.__name__}"] = suite(RunStoreContract, store)
 for store in [UndeadSessions, UnforgettingSessions, GenerousSessions, CarelessSessions, ListingTheDeadSessions]:
     globals()[f"Test{store.__name__}"] = suite(SessionStoreContract, store)
+for store in [EmptyIsMissingCache, UndyingCache, TaglessCache, CaselessCache]:
+    globals()[f"Test{store.__name__}"] = suite(CacheContract, store)
 """
 
 NOTICED_BY = {
@@ -110,6 +130,10 @@ NOTICED_BY = {
     "GenerousSessions": "test_a_session_of_another_scope_cannot_be_removed",
     "CarelessSessions": "test_a_change_of_another_version_is_a_conflict_and_changes_nothing",
     "ListingTheDeadSessions": "test_a_listing_is_of_live_sessions",
+    "EmptyIsMissingCache": "test_what_was_set_is_given_back_as_it_was",
+    "UndyingCache": "test_a_value_is_there_until_just_before_it_expires",
+    "TaglessCache": "test_discarding_a_tag_discards_what_has_it_and_nothing_else",
+    "CaselessCache": "test_a_key_is_that_key_and_no_other",
 }
 
 OUR_PLUGIN = ("-p", "no:asyncio", "-p", "no:nexus", "-p", "nexus.testing.pytest_plugin", "-p", "no:cacheprovider")

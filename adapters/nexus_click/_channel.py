@@ -14,7 +14,7 @@ from nexus.exceptions import InternalError, InvalidArgumentError, NexusError, Pe
 from nexus.models import Caller, Principal, Request, Response
 from nexus_click._interaction import TerminalInteraction
 from nexus_click._parsing import Invocation
-from nexus_click._rendering import EXIT_STATUS, as_text, error_lines
+from nexus_click._rendering import EXIT_STATUS, as_text, clean, error_lines
 from nexus_click._terminal import Terminal
 
 UNSPECIFIC: Final = 70
@@ -57,6 +57,10 @@ class CliChannel(Channel):
         if not self.config.channels.cli.enabled:
             error = PermissionDeniedError("the command line of this application is switched off: channels.cli.enabled is false")
             return await self.gateway.reject(request.caller, error, request_id=request.id)
+        operation = self.gateway.operation(request.operation, channel=self.name)
+        if operation is not None and operation.deprecated:
+            name = operation.name.replace("_", "-")
+            interaction.terminal.write_note(clean(f"Warning: {name} {operation.version} is deprecated: {operation.deprecated}"))
         try:
             return await self.gateway.dispatch(request, interaction)
         finally:
@@ -70,7 +74,9 @@ class CliChannel(Channel):
             status = self._show_result(response, invocation, terminal)
         if invocation.settings.verbose and response.run is not None:
             run = response.run
-            terminal.write_note(f"{run.workflow}@{run.workflow_version}: {run.status}, run {run.id}, {run.duration or 0.0:.3f} s")
+            kept = ", kept from an earlier run" if run.cached else ""
+            times = f"{run.duration or 0.0:.3f} s{kept}"
+            terminal.write_note(f"{run.workflow}@{run.workflow_version}: {run.status}, run {run.id}, {times}")
         return status
 
     def show_error(self, error: NexusError, invocation: Invocation, terminal: Terminal) -> int:

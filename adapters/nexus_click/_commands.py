@@ -115,7 +115,7 @@ class OperationCommand(click.Command):
     """One operation; its arguments are checked by the application, all at once, and not by click."""
 
     def __init__(self, name: str, reference: str, operation: Operation | None) -> None:
-        super().__init__(name, callback=_returned, help=_help(operation), short_help=operation.summary if operation else "")
+        super().__init__(name, callback=_returned, help=_help(operation), short_help=_short_help(operation))
         self.reference = reference
         self.operation = operation
 
@@ -186,7 +186,16 @@ def _settings(ctx: click.Context) -> Settings:
 
 
 def _help(operation: Operation | None) -> str:
-    return "" if operation is None else _paragraphs(f"{operation.summary}\n\n{operation.description}")
+    if operation is None:
+        return ""
+    notice = f"Deprecated: {operation.deprecated}\n\n" if operation.deprecated else ""
+    return _paragraphs(f"{notice}{operation.summary}\n\n{operation.description}")
+
+
+def _short_help(operation: Operation | None) -> str:
+    if operation is None:
+        return ""
+    return clean(f"(deprecated) {operation.summary}".rstrip()) if operation.deprecated else operation.summary
 
 
 def _paragraphs(text: str) -> str:

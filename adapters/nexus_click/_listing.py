@@ -73,5 +73,5 @@ def _row(view: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name if view["newest"] else f"{name}@{view['version']}",
         "version": view["version"],
-        "summary": view["summary"],
+        "summary": f"(deprecated: {view['deprecated']}) {view['summary']}".rstrip() if view["deprecated"] else view["summary"],
     }

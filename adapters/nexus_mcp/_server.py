@@ -53,6 +53,7 @@ from nexus_mcp._wire import (
     render_error,
     render_output,
     render_questions,
+    render_submitted,
     secret_asked,
     with_output,
 )
@@ -165,7 +166,10 @@ class Endpoint:
             if params.request_state is not None:
                 return await self._resume(tool, caller, interaction, params)
             operation = params.name if tool is None else tool.operation.reference
-            response = await self.gateway.dispatch(parse_call(params, operation, caller), interaction)
+            background = tool is not None and tool.operation.background
+            response = await self.gateway.dispatch(parse_call(params, operation, caller, detach=background), interaction)
+            if background and response.error is None and response.run is not None:
+                return render_submitted(self.gateway, response, response.run)
             return self._render(tool, response, {})
         except MCPError:
             raise

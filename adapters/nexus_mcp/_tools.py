@@ -15,13 +15,25 @@ from nexus.exceptions import RegistrationError
 from nexus.models import Operation, Principal
 from nexus_mcp._schemas import is_object, object_at_root, wrapped
 
-__all__ = ["CHANNEL", "Projection", "Tools", "project", "tool_name"]
+__all__ = ["CHANNEL", "SUBMITTED", "Projection", "Tools", "project", "tool_name"]
 
 CHANNEL: Final = "mcp"
 
 # MCP 2025-11-25, server/tools: letters, digits, underscore, hyphen and dot.
 NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_.-]")
 HEADER_ANNOTATION: Final = "x-mcp-header"
+
+SUBMITTED: Final[Mapping[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "run_id": {"type": "string"},
+        "workflow": {"type": "string"},
+        "workflow_version": {"type": "string"},
+        "status": {"enum": ["pending", "running", "waiting", "succeeded", "failed", "cancelled"]},
+    },
+    "required": ["run_id", "workflow", "workflow_version", "status"],
+}
+"""What a tool gives whose work goes on in the background."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -49,13 +61,13 @@ def tool_name(operation: Operation) -> str:
 def project(operation: Operation) -> Projection:
     """Return the operation as a tool; this is where its schemas are made."""
     inputs = object_at_root(operation.input_schema)
-    outputs = operation.output_schema
+    outputs = SUBMITTED if operation.background else operation.output_schema
     wraps = not is_object(outputs)
     title = operation.name.replace(".", " ").replace("_", " ").capitalize()
     tool = Tool(
         name=tool_name(operation),
         title=title if operation.newest else f"{title} (version {operation.version})",
-        description="\n\n".join(text for text in (operation.summary, operation.description) if text) or None,
+        description="\n\n".join(text for text in _described(operation) if text) or None,
         input_schema=inputs,
         output_schema=wrapped(outputs) if wraps else object_at_root(outputs),
         annotations=ToolAnnotations(
@@ -67,6 +79,12 @@ def project(operation: Operation) -> Projection:
     return Projection(
         operation=operation, tool=tool, wraps=wraps, header_schema=inputs if HEADER_ANNOTATION in repr(inputs) else None
     )
+
+
+def _described(operation: Operation) -> Sequence[str]:
+    notice = f"Deprecated: {operation.deprecated}" if operation.deprecated else ""
+    way = "It takes long: this gives its run_id at once; ask runs_wait for the results." if operation.background else ""
+    return notice, operation.summary, operation.description, way
 
 
 @attrs.define(eq=False)

@@ -23,8 +23,10 @@ from nexus.exceptions import (
 )
 from nexus.models import Caller, Question, Request, Response, RunRecord
 from nexus_mcp._elicitation import NO_SECRETS, asks_for_secret, form
+from nexus_mcp._tools import SUBMITTED
 
 __all__ = [
+    "META_CACHED",
     "META_EXECUTION_TIME",
     "META_IDEMPOTENCY_KEY",
     "META_REQUEST_ID",
@@ -39,6 +41,7 @@ __all__ = [
     "render_error",
     "render_output",
     "render_questions",
+    "render_submitted",
     "secret_asked",
     "with_output",
 ]
@@ -48,6 +51,7 @@ META_REQUEST_ID: Final = "nexus/request_id"
 META_RUN_ID: Final = "nexus/run_id"
 META_WORKFLOW_VERSION: Final = "nexus/workflow_version"
 META_EXECUTION_TIME: Final = "nexus/execution_time"
+META_CACHED: Final = "nexus/cached"
 
 # JSON-RPC 2.0, section 5.1. What a tool did itself is a tool error, which the model behind the client sees.
 PROTOCOL_ERRORS: Final[Mapping[str, int]] = {
@@ -63,13 +67,13 @@ class RefusedError(MCPError):
     """A JSON-RPC error that says what the gateway said."""
 
 
-def parse_call(params: CallToolRequestParams, operation: str, caller: Caller) -> Request:
-    """Return a tool's call as a request."""
+def parse_call(params: CallToolRequestParams, operation: str, caller: Caller, *, detach: bool = False) -> Request:
+    """Return a tool's call as a request; *detach* where its work goes on in the background."""
     meta: Mapping[str, Any] = params.meta or {}
     key = meta.get(META_IDEMPOTENCY_KEY)
     if key is not None and not isinstance(key, str):
         raise InvalidArgumentError(f"_meta: {META_IDEMPOTENCY_KEY!r} must be a string")
-    return Request(operation=operation, arguments=params.arguments or {}, caller=caller, idempotency_key=key)
+    return Request(operation=operation, arguments=params.arguments or {}, caller=caller, idempotency_key=key, detach=detach)
 
 
 def parse_answer(run_id: str, question: str, answer: Any, caller: Caller) -> Request:
@@ -90,6 +94,22 @@ def render_output(gateway: Gateway, response: Response, *, wraps: bool) -> dict[
     return {
         "content": [{"type": "text", "text": encoded.decode()}],
         "structuredContent": msgspec.json.decode(encoded),
+        "isError": False,
+        "resultType": "complete",
+        "_meta": _meta(response),
+    }
+
+
+def render_submitted(gateway: Gateway, response: Response, run: RunRecord) -> dict[str, Any]:
+    """Return the result of a call whose work goes on in the background: how to ask for its results."""
+    view = run.view()
+    text = (
+        f"Run {run.id} of {run.workflow} is {run.status}, and goes on by itself. "
+        "Call runs_wait with this run_id for its results, runs_get to look at it, runs_cancel to stop it."
+    )
+    return {
+        "content": [{"type": "text", "text": text}],
+        "structuredContent": gateway.to_builtins({name: view[name] for name in SUBMITTED["properties"]}),
         "isError": False,
         "resultType": "complete",
         "_meta": _meta(response),
@@ -187,12 +207,13 @@ def _meta(response: Response) -> dict[str, Any]:
     run = response.run
     if run is None:
         return {META_REQUEST_ID: response.request_id}
-    return {
+    meta = {
         META_REQUEST_ID: response.request_id,
         META_RUN_ID: run.id,
         META_WORKFLOW_VERSION: run.workflow_version,
         META_EXECUTION_TIME: run.duration,
     }
+    return {**meta, META_CACHED: True} if run.cached else meta
 
 
 def _text(error: NexusError) -> str:

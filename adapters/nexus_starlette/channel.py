@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import anyio
+import attrs
 from starlette.types import Receive, Scope, Send
 
 from nexus import __version__
@@ -23,7 +24,7 @@ from nexus.exceptions import (
     WorkflowNotFoundError,
     result_too_large,
 )
-from nexus.models import Answers, Event, Form, Question, Request, Response
+from nexus.models import Answers, Event, Form, Operation, Question, Request, Response
 from nexus.streams import streamed
 from nexus_starlette import parse, render
 from nexus_starlette.events import frame, send_frames, shown
@@ -56,6 +57,8 @@ class AnswersLater(Interaction):
 
 
 APPLICATION_JSON: Final = b"application/json"
+Rendered = Callable[[Response, parse.Head], Answer]
+
 LATER: Final = AnswersLater()
 LINGER_S: Final = 1.0
 LINGER_BYTES: Final = 16 * 2**20
@@ -161,23 +164,22 @@ class ApiChannel(Channel):
         if body or parse.is_of_another_site(head):
             parse.check_media(head)
         request = parse.request_of(head, endpoint, target, body)
-        executes = endpoint.kind == "execute"
-        if executes:
-            self._require_workflow(target)
-        render_response = render.executed if executes else render.answer_of
+        rendered: Rendered = render.answer_of
+        if endpoint.kind == "execute":
+            workflow, rendered = self._workflow(target), render.executed
+            if workflow is not None and (workflow.background or workflow.deprecated):
+                request, rendered = _placed(request, workflow), _executed_as(workflow)
         if media == EVENT_STREAM:
-            return self._streamed(head, partial(self._send_run, head, request, render_response))
+            return self._streamed(head, partial(self._send_run, head, request, rendered))
         response = await self._watch.carry(receive, self.gateway.dispatch(request, LATER))
         if response is None:
             return render.failed(head.request_id or uuid.uuid4().hex, CancelledError("the client left before the end"))
-        return render_response(response, head)
+        return rendered(response, head)
 
     def _streamed(self, head: parse.Head, reply: Callable[[Receive, Send], Awaitable[None]]) -> Answer:
         return render.Streamed(200, head.request_id or uuid.uuid4().hex, reply=reply)
 
-    async def _send_run(
-        self, head: parse.Head, request: Request, rendered: Callable[[Response, parse.Head], Answer], receive: Receive, send: Send
-    ) -> None:
+    async def _send_run(self, head: parse.Head, request: Request, rendered: Rendered, receive: Receive, send: Send) -> None:
         """Answer with the events of a run as they come, and the reply in which they end; without any, with the reply alone."""
         async with streamed(partial(self.gateway.dispatch, request), Answers.LATER) as stream:
             events = aiter(stream)
@@ -228,22 +230,27 @@ class ApiChannel(Channel):
             return {} if operation is None else operation.input_schema.get("properties", {})
 
         async def read(folder: Path) -> Mapping[str, Any]:
-            self._require_workflow(target)
+            self._workflow(target)
             return await reader.read(folder)
 
         reader = FormReader(head, receive, self._upload_limit, self._limit, properties)
-        request = parse.form_request_of(head, target, Form(read))
+        request: Request = parse.form_request_of(head, target, Form(read))
+        rendered: Rendered = render.executed
+        operation = self.gateway.operation(target)
+        if operation is not None and operation.kind == "workflow":
+            request, rendered = _placed(request, operation), _executed_as(operation)
         response = await self._watch.carry(reader.rest, self.gateway.dispatch(request, LATER))
         if response is None:
             return render.failed(head.request_id or uuid.uuid4().hex, CancelledError("the client left before the end"))
-        answer = render.executed(response, head)
+        answer = rendered(response, head)
         return answer if reader.finished else render.unread(answer)
 
-    def _require_workflow(self, reference: str) -> None:
-        """Let workflows pass, and what is unknown too: only the gateway knows what to say of that."""
+    def _workflow(self, reference: str) -> Operation | None:
+        """Return the workflow; None where it is unknown, for only the gateway knows what to say of that."""
         operation = self.gateway.operation(reference)
         if operation is not None and operation.kind != "workflow":
             raise WorkflowNotFoundError(f"there is no workflow {reference!r}; GET /api/workflows lists what there is")
+        return operation
 
     async def _written(self, head: parse.Head, answer: Answer) -> tuple[Answer, bytes]:
         """Return the answer with its body, or what is sent in its place where it can't be written."""
@@ -275,6 +282,16 @@ class ApiChannel(Channel):
 
 async def _next(events: AsyncIterator[Event]) -> Event | None:
     return await anext(events, None)
+
+
+def _placed(request: Request, workflow: Operation) -> Request:
+    """Return the request; of work that goes on in the background, one that is not waited for."""
+    return attrs.evolve(request, detach=True) if workflow.background else request
+
+
+def _executed_as(workflow: Operation) -> Rendered:
+    """Return what renders the reply of that workflow."""
+    return partial(render.deprecated, workflow.deprecated) if workflow.deprecated else render.executed
 
 
 async def _read(head: parse.Head, receive: Receive, limit: int) -> bytes:

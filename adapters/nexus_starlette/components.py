@@ -47,7 +47,9 @@ SCHEMAS: Final[Json] = {
             "timestamp": TIME,
             "version": {"type": "string", "description": "The application's version."},
             "request_id": {"type": "string", "description": "The id under which the log knows the request."},
-        }
+            "deprecated": {"type": "string", "description": "What to use instead of the workflow that was called."},
+        },
+        optional=("deprecated",),
     ),
     "NexusError": _closed(
         {
@@ -112,6 +114,7 @@ SCHEMAS: Final[Json] = {
             "created_at": TIME,
             "ended_at": {**TIME, "type": ["string", "null"]},
             "execution_time": {"type": ["number", "null"], "description": "Seconds."},
+            "cached": {"type": "boolean", "description": "Whether the results are those of an earlier run."},
             "inputs": {"type": "object", "description": "What the workflow was called with."},
             "redacted": {
                 "type": "array",
@@ -138,6 +141,8 @@ SCHEMAS: Final[Json] = {
             "read_only": FLAG,
             "destructive": FLAG,
             "idempotent": FLAG,
+            "deprecated": {"type": ["string", "null"], "description": "What to use instead."},
+            "background": {"type": "boolean", "description": "Whether it is not waited for: it is answered with the run, 202."},
         }
     ),
     "NexusDescribedWorkflow": {

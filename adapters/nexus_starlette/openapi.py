@@ -31,6 +31,7 @@ Json = Mapping[str, Any]
 LOCATION: Final = {"Location": {"schema": {"type": "string", "format": "uri-reference"}, "description": "The run."}}
 
 EVENTS_CONTENT: Final = {EVENT_STREAM: {"schema": {"type": "string"}}}
+DEPRECATION: Final = {"Deprecation": {"schema": {"type": "string"}, "description": "This path is deprecated (RFC 9745)."}}
 
 VARY: Final = {"Vary": {"schema": {"const": "accept"}, "description": "Which of its forms this is, `Accept` decides."}}
 
@@ -96,7 +97,11 @@ def _execution(operation: Operation, components: Components) -> dict[str, Any]:
     body = {"type": "object", "properties": {"inputs": inputs}, "additionalProperties": False}
     metadata = {
         "type": "object",
-        "properties": {"execution_time": {"type": "number", "description": "Seconds."}, "workflow_version": {"type": "string"}},
+        "properties": {
+            "execution_time": {"type": "number", "description": "Seconds."},
+            "workflow_version": {"type": "string"},
+            "cached": {"const": True, "description": "The results are those of an earlier run of the same inputs."},
+        },
         "required": ["execution_time", "workflow_version"],
     }
     data: dict[str, Any] = {
@@ -110,11 +115,14 @@ def _execution(operation: Operation, components: Components) -> dict[str, Any]:
         **json_content({**body, "required": ["inputs"]} if required else body),
         **form_content(inputs),
     }
-    results = enveloped("The results.", data)
+    notice = f"Deprecated: {operation.deprecated}" if operation.deprecated else ""
+    description = "\n\n".join(text for text in (notice, operation.description) if text)
+    results = enveloped("The results.", data, DEPRECATION if notice else None)
     return {
         "operationId": f"execute_{_path_name(operation)}",
         **({"summary": operation.summary} if operation.summary else {}),
-        **({"description": operation.description} if operation.description else {}),
+        **({"description": description} if description else {}),
+        **({"deprecated": True} if notice else {}),
         "tags": list(operation.tags) or ["workflows"],
         "parameters": [reference_to("parameters", name) for name in ("RequestId", "Prefer", "IdempotencyKey")],
         "requestBody": {
@@ -123,10 +131,16 @@ def _execution(operation: Operation, components: Components) -> dict[str, Any]:
         },
         "responses": {
             "200": {**results, "content": {**results["content"], **EVENTS_CONTENT}},
-            "202": enveloped("The run waits for an answer, or was asked not to be waited for.", schema("NexusRun"), LOCATION),
+            "202": enveloped(_why_accepted(operation), schema("NexusRun"), {**LOCATION, **(DEPRECATION if notice else {})}),
             **failures(),
         },
     }
+
+
+def _why_accepted(operation: Operation) -> str:
+    if operation.background:
+        return "The run, which goes on by itself."
+    return "The run waits for an answer, or was asked not to be waited for."
 
 
 def _fixed_paths() -> dict[str, Any]:
@@ -142,6 +156,11 @@ def _fixed_paths() -> dict[str, Any]:
         "required": ["answer"],
         "additionalProperties": False,
     }
+    wait = {
+        "type": "object",
+        "properties": {"timeout": {"type": "number", "exclusiveMinimum": 0, "description": "Seconds; 30 if not given."}},
+        "additionalProperties": False,
+    }
     one = "/api/workflows/{workflow}"
     run = "/api/runs/{run_id}"
     return {
@@ -152,6 +171,7 @@ def _fixed_paths() -> dict[str, Any]:
         run: _get("get_run", "The record of a run.", enveloped("It.", schema("NexusRun")), "Run"),
         f"{run}/files/{{name}}": {"get": _download()},
         f"{run}/events": {"get": _following()},
+        f"{run}/wait": _post("wait_for_run", "Wait until a run has ended or asks.", wait, required=False),
         f"{run}/cancel": _post("cancel_run", "Cancel a run, and wait until its clean-up is done.", None),
         f"{run}/answer": _post("answer_run", "Answer a question of a waiting run.", answer),
         **_schedule_paths(),
@@ -239,14 +259,16 @@ def _download() -> dict[str, Any]:
     }
 
 
-def _post(operation_id: str, summary: str, body: Json | None, *, parameter: str = "Run", tag: str = "runs") -> dict[str, Any]:
+def _post(
+    operation_id: str, summary: str, body: Json | None, *, parameter: str = "Run", tag: str = "runs", required: bool = True
+) -> dict[str, Any]:
     return {
         "post": {
             "operationId": operation_id,
             "summary": summary,
             "tags": [tag],
             "parameters": [reference_to("parameters", name) for name in (parameter, "RequestId")],
-            **({} if body is None else {"requestBody": {"required": True, "content": json_content(body)}}),
+            **({} if body is None else {"requestBody": {"required": required, "content": json_content(body)}}),
             "responses": {
                 "200": enveloped("The run has ended.", schema("NexusRun")),
                 "202": enveloped("The run goes on, or waits for another answer.", schema("NexusRun"), LOCATION),

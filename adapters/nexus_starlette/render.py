@@ -22,6 +22,7 @@ __all__ = [
     "Streamed",
     "Unread",
     "answer_of",
+    "deprecated",
     "download",
     "envelope",
     "executed",
@@ -51,6 +52,9 @@ STATUSES: Final = {
 CLOSE: Final = (b"connection", b"close")
 REASONS: Final = {"format": 400, "content_type": 415, "method": 405, "not_acceptable": 406}
 
+# A date there must be, and none is known but that it has passed.
+DEPRECATION: Final = (b"deprecation", b"@0")
+
 
 @attrs.frozen
 class Answer:
@@ -63,6 +67,7 @@ class Answer:
         headers: Those that only this one has.
         body: What is sent instead of an envelope.
         media: The content type.
+        notice: What to use instead of what was called.
     """
 
     status: int
@@ -72,6 +77,7 @@ class Answer:
     headers: Sequence[tuple[bytes, bytes]] = ()
     body: bytes | None = None
     media: bytes = b"application/json"
+    notice: str = ""
 
 
 @attrs.frozen
@@ -104,6 +110,8 @@ def envelope(answer: Answer, *, now: datetime, version: str) -> dict[str, Any]:
     """
     error = answer.error
     metadata = {"timestamp": now, "version": version, "request_id": answer.request_id}
+    if answer.notice:
+        metadata["deprecated"] = answer.notice
     if error is None:
         return {"success": True, "data": answer.data, "metadata": metadata}
     shown = {"code": error.code, "message": error.message, "details": error.details}
@@ -118,6 +126,8 @@ def executed(response: Response, head: Head) -> Answer:
     if not run.ended:
         return _accepted(response, head)
     metadata = {"execution_time": run.duration, "workflow_version": run.workflow_version}
+    if run.cached:
+        metadata["cached"] = True
     data = {"run_id": run.id, "results": response.data, "metadata": metadata}
     if run.file_rows:
         data["files"] = _files_of(run, head)
@@ -170,6 +180,12 @@ def _accepted(response: Response, head: Head) -> Answer:
     if head.detach:
         headers.append((b"preference-applied", b"respond-async"))
     return Answer(202, response.request_id, run.view(), headers=headers)
+
+
+def deprecated(notice: str, response: Response, head: Head) -> Answer:
+    """Return the reply to the execution of a workflow that is deprecated (RFC 9745), with what to use instead."""
+    answer = executed(response, head)
+    return answer if response.run is None else attrs.evolve(answer, headers=[*answer.headers, DEPRECATION], notice=notice)
 
 
 def raw(response: Response, body: bytes, media: str) -> Answer:

@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from nexus.models import Request, Response, RunRecord
 
-__all__ = ["log_dependency", "log_hook", "log_request", "log_run", "log_schedule"]
+__all__ = ["log_cache", "log_dependency", "log_hook", "log_request", "log_run", "log_schedule"]
 
 REQUESTS: Final = logging.getLogger("nexus.request")
 RUNS: Final = logging.getLogger("nexus.run")
 DEPENDENCIES: Final = logging.getLogger("nexus.dependency")
 SCHEDULES: Final = logging.getLogger("nexus.schedule")
+CACHE: Final = logging.getLogger("nexus.cache")
 
 
 @cache
@@ -87,3 +88,8 @@ def log_hook(record: RunRecord, hook: str, error: BaseException) -> None:
         workflow=f"{record.workflow}@{record.workflow_version}",
         hook=hook,
     )
+
+
+def log_cache(workflow: str, problem: str, error: BaseException | None) -> None:
+    """Write why a result of a workflow could not be kept or found, which costs its callers no more than time."""
+    _structured(CACHE).warning(problem, exception=error, workflow=workflow)

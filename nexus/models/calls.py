@@ -129,6 +129,8 @@ class Operation:
         description: The rest, Markdown.
         channels: Where it shows; None is everywhere.
         place: `module:qualname` of what was registered.
+        deprecated: What to use instead; empty where it is here to stay.
+        background: It takes long: a remote caller is given the run, and does not wait for its end.
     """
 
     name: str
@@ -141,6 +143,8 @@ class Operation:
     channels: frozenset[str] | None = None
     hints: Hints = attrs.field(factory=Hints)
     place: str = ""
+    deprecated: str = ""
+    background: bool = False
     _input_schema: Callable[[], Mapping[str, Any]] = attrs.field(default=dict, alias="input_schema", repr=False)
     _output_schema: Callable[[], Mapping[str, Any]] = attrs.field(default=dict, alias="output_schema", repr=False)
     _graph: Callable[[], Mapping[str, Any]] | None = attrs.field(default=None, alias="graph", repr=False)
@@ -178,6 +182,8 @@ class Operation:
             "read_only": self.hints.read_only,
             "destructive": self.hints.destructive,
             "idempotent": self.hints.idempotent,
+            "deprecated": self.deprecated or None,
+            "background": self.background,
         }
 
     def shows_on(self, channel: str) -> bool:

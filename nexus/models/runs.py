@@ -156,6 +156,7 @@ class RunRecord:
         step_rows: What `steps` shows, as rows of `StepRecord`'s fields.
         returned: The result with its secrets, only in what the runtime returns in the process that carried the run. It is no
             field, so that no store writes it.
+        cached: The output is one that was kept: no step was run for it.
     """
 
     returned: ClassVar[Any] = MISSING
@@ -182,6 +183,7 @@ class RunRecord:
     step_rows: Sequence[StepRow] = ()
     file_rows: Sequence[tuple[str, str]] = ()
     redacted: tuple[str, ...] = ()
+    cached: bool = False
 
     def changed(self, **fields: Any) -> RunRecord:
         """Return a copy with other values in these fields: `attrs.evolve` without its price, for what every run does."""
@@ -268,6 +270,7 @@ class RunRecord:
             "created_at": self.created_at,
             "ended_at": self.ended_at,
             "execution_time": self.duration,
+            "cached": self.cached,
             "inputs": dict(self.inputs),
             "redacted": list(self.redacted),
             "questions": [question.view() for question in self.questions.values()],
@@ -321,6 +324,7 @@ class ExecutionResult(Generic[T]):
         results: The workflow's output.
         execution_time: Seconds.
         shown: The output as the run's record has it, with `***` in place of secrets.
+        cached: The results are those of an earlier run of the same inputs.
     """
 
     run_id: str
@@ -328,6 +332,7 @@ class ExecutionResult(Generic[T]):
     execution_time: float
     workflow_version: str
     shown: Any = attrs.field(default=MISSING, eq=False)
+    cached: bool = False
 
     def __repr__(self) -> str:
         said = f"run_id={self.run_id!r}, results={self._results_shown!r}, execution_time={self.execution_time!r}"

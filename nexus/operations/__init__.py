@@ -25,6 +25,7 @@ class BuiltIn:
     Attributes:
         carry_out: Called with the call, the checked arguments and the caller's interaction.
         channels: Where it shows.
+        tends_background: It shows also where a workflow with `background` does.
     """
 
     name: str
@@ -34,10 +35,15 @@ class BuiltIn:
     result: Any = Any
     hints: Hints = attrs.field(factory=Hints)
     channels: frozenset[str] = frozenset({"api", "cli"})
+    tends_background: bool = False
 
 
 def add_operations(catalogue: Catalogue, codecs: Codecs, operations: Sequence[BuiltIn]) -> None:
-    """Enter them: shown on API and command line if they don't say otherwise, and to the application itself; not on MCP."""
+    """
+    Enter them: shown on API and command line if they don't say otherwise, and to the application itself.
+
+    On MCP only those show that look after background work, where there is any.
+    """
     for built_in in operations:
         place = f"{inspect.getmodule(built_in.carry_out).__name__}:{built_in.name}"  # type: ignore[union-attr]
         signature = Signature(built_in.name, built_in.parameters, codecs=codecs, place=place)
@@ -51,4 +57,11 @@ def add_operations(catalogue: Catalogue, codecs: Codecs, operations: Sequence[Bu
             input_schema=lambda signature=signature: signature.schema,  # type: ignore[misc]
             output_schema=lambda built_in=built_in: codecs.output_schema(built_in.result),  # type: ignore[misc]
         )
-        catalogue.add(Entry(operation=operation, signature=signature, carry_out=built_in.carry_out))
+        catalogue.add(
+            Entry(
+                operation=operation,
+                signature=signature,
+                carry_out=built_in.carry_out,
+                tends_background=built_in.tends_background,
+            )
+        )

@@ -1,9 +1,11 @@
-"""`runs.get`, `runs.file`, `runs.cancel`, `runs.answer`."""
+"""`runs.get`, `runs.wait`, `runs.file`, `runs.cancel`, `runs.answer`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Final
+
+import msgspec
 
 from nexus.abc import Interaction
 from nexus.catalogue import Outcome
@@ -17,6 +19,13 @@ from nexus.workflows.signatures import Parameter
 __all__ = ["run_operations"]
 
 RUN_ID = Parameter(name="run_id", hint=str, description="The run's id.")
+TIMEOUT = Parameter(
+    name="timeout",
+    hint=Annotated[float, msgspec.Meta(gt=0)],
+    default=30.0,
+    description="Seconds; then the run is shown as it is.",
+)
+RUN: Final = dict[str, Any]
 
 
 def run_operations(executor: Executor) -> Sequence[BuiltIn]:
@@ -27,6 +36,9 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
 
     async def get(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
         return shown(await executor.find(call.scope, arguments["run_id"]))
+
+    async def wait(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
+        return shown(await executor.wait(call.scope, arguments["run_id"], arguments["timeout"]))
 
     async def file(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
         record = await executor.find(call.scope, arguments["run_id"])
@@ -53,8 +65,18 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
             summary="Show a run.",
             parameters=[RUN_ID],
             carry_out=get,
-            result=dict[str, Any],
+            result=RUN,
             hints=Hints(read_only=True),
+            tends_background=True,
+        ),
+        BuiltIn(
+            name="runs.wait",
+            summary="Wait until a run has ended or asks something, and show it.",
+            parameters=[RUN_ID, TIMEOUT],
+            carry_out=wait,
+            result=RUN,
+            hints=Hints(read_only=True),
+            tends_background=True,
         ),
         BuiltIn(
             name="runs.file",
@@ -82,8 +104,9 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
             summary="Cancel a run, and show it once its clean-up is done.",
             parameters=[RUN_ID],
             carry_out=cancel,
-            result=dict[str, Any],
+            result=RUN,
             hints=Hints(destructive=True, idempotent=True),
+            tends_background=True,
         ),
         BuiltIn(
             name="runs.answer",
@@ -94,7 +117,7 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
                 Parameter(name="question", hint=str | None, default=None, description="Its name, where several are open."),
             ],
             carry_out=answer,
-            result=dict[str, Any],
+            result=RUN,
         ),
     ]
 

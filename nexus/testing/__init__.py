@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nexus.testing.answers import DECLINE
+    from nexus.testing.cache_contract import CacheContract
     from nexus.testing.client import Client
     from nexus.testing.clock import FakeClock
     from nexus.testing.input_strategies import inputs
@@ -28,10 +29,21 @@ if TYPE_CHECKING:
     from nexus.testing.session_store_contract import SessionStoreContract
     from nexus.testing.wires import Wire, error_of
 
-__all__ = ["DECLINE", "Client", "FakeClock", "RunStoreContract", "SessionStoreContract", "Wire", "error_of", "inputs"]
+__all__ = [
+    "DECLINE",
+    "CacheContract",
+    "Client",
+    "FakeClock",
+    "RunStoreContract",
+    "SessionStoreContract",
+    "Wire",
+    "error_of",
+    "inputs",
+]
 
 PLACES = {
     "DECLINE": "nexus.testing.answers",
+    "CacheContract": "nexus.testing.cache_contract",
     "Client": "nexus.testing.client",
     "FakeClock": "nexus.testing.clock",
     "RunStoreContract": "nexus.testing.run_store_contract",

@@ -22,6 +22,7 @@ ROUTES: Final = {
     "workflows.schema": ("GET", "/api/workflows/{workflow}/schema"),
     "workflows.graph": ("GET", "/api/workflows/{workflow}/graph"),
     "runs.get": ("GET", "/api/runs/{run_id}"),
+    "runs.wait": ("POST", "/api/runs/{run_id}/wait"),
     "runs.cancel": ("POST", "/api/runs/{run_id}/cancel"),
     "runs.answer": ("POST", "/api/runs/{run_id}/answer"),
     "schedules.list": ("GET", "/api/admin/schedules"),
@@ -30,13 +31,16 @@ ROUTES: Final = {
     "schedules.trigger": ("POST", "/api/admin/schedules/{schedule}/trigger"),
 }
 
+OPEN: Final = frozenset({"pending", "running", "waiting"})
+
 
 @attrs.define(eq=False)
 class ApiWire(Wire):
     """
     JSON in, JSON out.
 
-    A run that asks is answered by further requests; where nobody answers, its defaults are given, or it is cancelled.
+    A run that asks is answered by further requests; where nobody answers, its defaults are given, or it is cancelled. One that
+    goes on in the background is waited for.
     """
 
     _channel: Any = attrs.field(default=None, init=False)
@@ -50,9 +54,13 @@ class ApiWire(Wire):
     async def execute(self, workflow: str, inputs: Mapping[str, Any]) -> Any:
         """See `Wire.execute`."""
         data = await self._send("POST", f"/api/workflows/{workflow}/execute", {"inputs": inputs})
-        while data.get("status") == "waiting":
-            question = _question_of(data["questions"][0])
-            data = await self.answer_waiting(data["run_id"], question)
+        while data.get("status") in OPEN:
+            if data["status"] == "waiting":
+                data = await self.answer_waiting(data["run_id"], _question_of(data["questions"][0]))
+            else:
+                data = await self.call("runs.wait", {"run_id": data["run_id"]})
+        if "error" in data:
+            raise error_of(data["error"])
         return data["results"]
 
     async def call(self, operation: str, arguments: Mapping[str, Any]) -> Any:

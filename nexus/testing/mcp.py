@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import attrs
 
-from nexus.exceptions import CancelledError
-from nexus.models import Question
+from nexus.exceptions import CancelledError, UnavailableError
+from nexus.models import Operation, Question
 from nexus.testing.wires import Wire, adapter, error_of
 
 __all__ = ["McpWire"]
@@ -42,6 +42,18 @@ class McpWire(Wire):
     async def execute(self, workflow: str, inputs: Mapping[str, Any]) -> Any:
         """See `Wire.execute`."""
         operation = self.operation(workflow)
+        output = await self._called(operation, inputs)
+        if not operation.background:
+            return output if operation.output_schema.get("type") == "object" else output["result"]
+        while output["status"] in {"pending", "running"}:
+            output = await self.call("runs.wait", {"run_id": output["run_id"]})
+        if output["status"] == "waiting":
+            raise UnavailableError(f"run {output['run_id']} asks in the background, where this channel takes no answers")
+        if "error" in output:
+            raise error_of(output["error"])
+        return output["results"]
+
+    async def _called(self, operation: Operation, inputs: Mapping[str, Any]) -> Any:
         name = operation.name.replace(".", "_")
         tool = name if operation.newest else f"{name}.v{operation.version}"
         arguments = self.recorder.to_builtins(dict(inputs))
@@ -53,8 +65,7 @@ class McpWire(Wire):
             raise error_of(error.data) from error
         if result.is_error:
             raise error_of(result.structured_content)
-        output = result.structured_content
-        return output if operation.output_schema.get("type") == "object" else output["result"]
+        return result.structured_content
 
     async def call(self, operation: str, arguments: Mapping[str, Any]) -> Any:
         """See `Wire.call`."""

@@ -73,7 +73,8 @@ class RunStoreContract(StoreContract[RunStore]):
     async def test_a_created_record_is_returned_and_kept_whole(self) -> None:
         question = Question(name="rank.1", text="Keep it?", schema={"type": "boolean"}, step="rank", default=True)
         steps = [("load", "succeeded", 0.0, 0.5, None, 1), ("rank[0]", "failed", 0.5, 0.75, "the workflow failed", 3)]
-        record = run_of(ADA, "r1", status="waiting", questions={"rank.1": question}, answers={"load.1": ANSWER}, step_rows=steps)
+        asked: dict[str, Any] = {"questions": {"rank.1": question}, "answers": {"load.1": ANSWER}}
+        record = run_of(ADA, "r1", status="waiting", step_rows=steps, cached=True, **asked)
         async with self.opened() as store:
             assert await store.create(ADA, record) == record
             kept = await store.get(ADA, "r1")

@@ -13,6 +13,7 @@ import attrs
 
 from nexus.exceptions import RegistrationError
 from nexus.models import Hints
+from nexus.workflows.caching import CachePolicy, policy_of
 from nexus.workflows.drawing import graph_html
 from nexus.workflows.graph import Graph, analyse
 from nexus.workflows.retries import Retry
@@ -42,6 +43,9 @@ class WorkflowOptions:
     timeout: float | None = None
     concurrency: int | None = None
     schedules: tuple[Schedule, ...] = ()
+    cache: CachePolicy | None = None
+    deprecated: str = ""
+    background: bool = False
 
 
 def make_options(
@@ -59,6 +63,9 @@ def make_options(
     timeout: float | timedelta | None = None,
     concurrency: int | None = None,
     schedule: ScheduleOption = None,
+    cache: CachePolicy | timedelta | float | None = None,
+    deprecated: str | None = None,
+    background: bool = False,
 ) -> WorkflowOptions:
     """Check a workflow's options, each by itself."""
     if not all(NAME.fullmatch(part) for part in name.split(".")):
@@ -73,6 +80,8 @@ def make_options(
         )
     if concurrency is not None and (isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1):
         raise RegistrationError(f"{place}: concurrency={concurrency!r}: give a whole number from 1 on")
+    if deprecated is not None and not (isinstance(deprecated, str) and deprecated.strip()):
+        raise RegistrationError(f"{place}: deprecated={deprecated!r}: say what to use instead, like deprecated='use report@2'")
     return WorkflowOptions(
         name=name,
         version=version,
@@ -84,6 +93,9 @@ def make_options(
         timeout=seconds_of(timeout, place=place),
         concurrency=concurrency,
         schedules=make_schedules(schedule, place=place),
+        cache=policy_of(cache, read_only=read_only, place=place),
+        deprecated=(deprecated or "").strip(),
+        background=background,
     )
 
 
@@ -100,6 +112,9 @@ class FunctionOptions(TypedDict, total=False):
     idempotent: bool
     concurrency: int | None
     schedule: ScheduleOption
+    cache: CachePolicy | timedelta | float | None
+    deprecated: str | None
+    background: bool
     each: str | None
     limit: int | None
     on_error: OnError | None
@@ -129,6 +144,11 @@ class Workflow:
         timeout: Seconds, or a timedelta, for a whole run, the time in which it waits for an answer included.
         concurrency: At most this many runs of it at once; more wait for their turn.
         schedule: When it runs by itself: a cron expression, a `Schedule`, or several.
+        cache: How long its results are kept and given again to the same caller for the same inputs: seconds, a timedelta, True
+            for the application's `cache.ttl`, or a `CachePolicy`. Only with `read_only`.
+        deprecated: What to use instead, where it is going to be removed.
+        background: It takes long. Over the API and MCP the caller is given the run at once, which goes on by itself; in-process
+            and on the command line it is waited for.
 
     Attributes:
         place: Where it was written: `module:name@version`, or `module:qualname` of a function.
@@ -153,6 +173,9 @@ class Workflow:
         timeout: float | timedelta | None = None,
         concurrency: int | None = None,
         schedule: ScheduleOption = None,
+        cache: CachePolicy | timedelta | float | None = None,
+        deprecated: str | None = None,
+        background: bool = False,
     ) -> None:
         self.module = str(sys._getframe(1).f_globals.get("__name__", "?"))  # noqa: SLF001 - says where it was written
         self.options = make_options(
@@ -169,6 +192,9 @@ class Workflow:
             timeout=timeout,
             concurrency=concurrency,
             schedule=schedule,
+            cache=cache,
+            deprecated=deprecated,
+            background=background,
         )
         self.place = f"{self.module}:{name}@{version}"
         self.origin: Callable[..., Any] | Workflow = self

@@ -57,6 +57,12 @@ def carry_out(live: LiveRun, plan: Plan, inputs: dict[str, Any]) -> Awaitable[An
                 return plan.lender.carry(live, partial(step.function, **inputs))
         called: Awaitable[Any] = step.function(**inputs)
         return called
+    if plan.cached is not None:
+        return plan.cached(live, inputs, partial(_carry_out_graph, live, plan, inputs))
+    return _carry_out_graph(live, plan, inputs)
+
+
+def _carry_out_graph(live: LiveRun, plan: Plan, inputs: dict[str, Any]) -> Awaitable[Any]:
     if plan.injects or (plan.takes_run and plan.lender.lends):
         return plan.lender.carry(live, partial(_carry_out_steps, live, plan, inputs))
     return _carry_out_steps(live, plan, inputs)

@@ -199,6 +199,18 @@ class Executor:
                 raise
             yield record.event(after + 1, f"run.{record.status}", {} if record.error is None else {"code": record.error.code})
 
+    async def wait(self, scope: Scope, run_id: str, seconds: float) -> RunRecord:
+        """
+        Wait until a run has ended or waits for an answer, that long at most, and return its record.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        await self.find(scope, run_id)
+        with self.clock.timeout(seconds):
+            await self.runtime.settled(run_id)
+        return await self.find(scope, run_id)
+
     async def _attend(self, run_id: str, interaction: Interaction) -> RunRecord:
         """Wait until the run has settled, while its caller hears what it tells, and is asked what it can answer at once."""
         record = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Any, Final, get_args, get_origin
 
 import attrs
@@ -10,6 +11,7 @@ import attrs
 from nexus.exceptions import RegistrationError
 from nexus.models import MISSING
 from nexus.workflows.fits import fits, item_of, named
+from nexus.workflows.hashing import digest, hint_of
 from nexus.workflows.signatures import Parameter
 from nexus.workflows.steps import Input, StepDefinition
 from nexus.workflows.wiring import StepNode, wire
@@ -43,6 +45,11 @@ class Graph:
         """Return the step of that name."""
         return next(step for step in self.steps if step.name == name)
 
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256, as hex, of the steps' names, what each takes from where, and all hints: the same in every process."""
+        return digest([self.output, sorted(_hashed(step) for step in self.steps)])
+
     def view(self) -> dict[str, Any]:
         """Return the graph as channels show it."""
         return {
@@ -75,6 +82,12 @@ class Graph:
 def _node(step: str) -> str:
     """Return what Mermaid shall call a step: its name, where that means nothing else; no step's name has a capital."""
     return f"Step_{step}" if step in MERMAID_WORDS or step == "out" or step.startswith("in_") else step
+
+
+def _hashed(step: StepNode) -> list[str]:
+    edges = [step.each, step.from_steps, step.from_inputs, step.when, step.definition.after]
+    hints = [[parameter.name, hint_of(parameter.hint)] for parameter in step.parameters]
+    return [step.name, digest([edges, hints, hint_of(step.whole_result)])]
 
 
 def inputs_of(step: StepNode) -> list[tuple[str, str]]:

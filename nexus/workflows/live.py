@@ -101,6 +101,7 @@ class LiveRun:
         holds_slots: Whether it has them now.
         parent: The run that waits for it.
         feed: Keeps what it tells, where it may outlive its call.
+        take_turn: Takes its places, where that is done only once there is work to do.
         call_workflow: Runs another workflow, as the application does in-process.
         single: The name of the only step, where that is all there is to the plan; its times are the run's.
         loans: What it has borrowed, where the application lends anything to it.
@@ -130,6 +131,7 @@ class LiveRun:
     holds_slots: bool = False
     parent: LiveRun | None = None
     feed: Feed | None = None
+    take_turn: Callable[[], Awaitable[None]] | None = None
     call_workflow: CallWorkflow | None = None
     limiter: Callable[[], anyio.CapacityLimiter]
     single: str | None = None

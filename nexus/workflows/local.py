@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
@@ -261,8 +262,8 @@ class LocalRuntime(Runtime):
                 if live.told_why:
                     scope.cancel()
                 try:
-                    if live.is_followed or not live.try_take_slots():
-                        await self._take_slots(live)
+                    if work.plan.cached is not None or live.is_followed or not live.try_take_slots():
+                        await self._begin_steps(live, work.plan)
                     steps = carry_out if work.hooks is None else work.hooks.carry_out
                     output = await steps(live, work.plan, work.inputs)
                 except Exception as raised:  # noqa: BLE001 - ends the run; its record says so
@@ -299,6 +300,15 @@ class LocalRuntime(Runtime):
             with anyio.move_on_after(CLEAN_UP_S, shield=True):
                 await self._end(live, None, error)
 
+    async def _begin_steps(self, live: LiveRun, plan: Plan) -> None:
+        if plan.cached is None:
+            await self._take_slots(live)
+        else:
+            # What is kept is given at once: only a run that has work to do takes its turn.
+            live.take_turn = partial(self._take_slots, live)
+        if live.is_followed:
+            await live.announce("run.started", {"workflow": live.record.workflow})
+
     async def _take_slots(self, live: LiveRun) -> None:
         try:
             await live.take_slots()
@@ -309,8 +319,6 @@ class LocalRuntime(Runtime):
                 await self._change(live, lambda record: record.changed(status="running"))
             except Exception as error:
                 raise UnavailableError(LOST.message) from error
-        if live.is_followed:
-            await live.announce("run.started", {"workflow": live.record.workflow})
 
     async def _end(self, live: LiveRun, output: Any, error: BaseException | None) -> RunRecord:
         record = live.record

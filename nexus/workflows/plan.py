@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
@@ -11,6 +11,7 @@ from nexus.workflows.codecs import Codecs
 from nexus.workflows.definition import Workflow
 from nexus.workflows.graph import Graph
 from nexus.workflows.injection import Lender
+from nexus.workflows.live import LiveRun
 from nexus.workflows.retries import Retry
 from nexus.workflows.run import BlockingRun, Run
 from nexus.workflows.schema import has_format
@@ -19,7 +20,10 @@ from nexus.workflows.signatures import Signature
 from nexus.workflows.steps import OnError, RunIn
 from nexus.workflows.wiring import StepNode
 
-__all__ = ["Plan", "PlannedStep", "compile_plan"]
+__all__ = ["CachedOutput", "Plan", "PlannedStep", "compile_plan"]
+
+CachedOutput = Callable[[LiveRun, Mapping[str, Any], Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""Called with a run that has not taken its turn, its inputs, and what carries the steps out; gives the output."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -88,6 +92,7 @@ class Plan:
         concurrency: At most this many runs at once.
         single: The only step, where that is all there is to it: `async def`, no fan-out, no option, nothing injected.
         secrecy: What it is discreet about, where there are secrets among its inputs or in its output.
+        cached: Looks among the results that are kept, and carries the plan out only where it must.
     """
 
     graph: Graph
@@ -104,6 +109,12 @@ class Plan:
     concurrency: int | None
     single: PlannedStep | None
     secrecy: Secrecy | None
+    cached: CachedOutput | None = None
+
+    @property
+    def hash(self) -> str:
+        """The graph's."""
+        return self.graph.hash
 
 
 def compile_plan(workflow: Workflow, codecs: Codecs, lender: Lender) -> Plan:
