@@ -334,6 +334,65 @@ async def test_several_questions_are_open_at_once_and_answered_by_name() -> None
         assert second.run.output == ["aisle", "soup"]
 
 
+@nexus.workflow
+async def hurries(*, run: Run) -> str:
+    return await run.ask("Seat?", str, name="seat", timeout=60)
+
+
+@nexus.workflow
+async def settles(*, run: Run) -> str:
+    return await run.ask("Seat?", str, default="any", timeout=timedelta(minutes=1))
+
+
+async def test_a_question_that_nobody_answers_in_time_fails_the_run() -> None:
+    clock = FakeClock()
+    async with app_of(hurries, clock=clock) as app:
+        run_id = await start(app, "hurries")
+        waiting = await call(app, "runs.get", run_id=run_id)
+        assert waiting.data["questions"][0]["expires_at"] == clock.now() + timedelta(minutes=1)
+        await clock.advance(61)
+        record = (await call(app, "runs.get", run_id=run_id)).data
+        assert (record["status"], record["error"]["code"], record["questions"]) == ("failed", "deadline_exceeded", [])
+        late = await call(app, "runs.answer", run_id=run_id, answer="window")
+        assert isinstance(late.error, ConflictError)
+
+
+async def test_a_question_that_is_answered_in_time_does_not_expire() -> None:
+    clock = FakeClock()
+    async with app_of(hurries, clock=clock) as app:
+        run_id = await start(app, "hurries")
+        await clock.advance(59)
+        answered = await call(app, "runs.answer", run_id=run_id, answer="window")
+        assert answered.run is not None
+        assert answered.run.output == "window"
+
+
+async def test_the_default_is_taken_where_nobody_answers_in_time() -> None:
+    clock = FakeClock()
+    async with app_of(settles, clock=clock) as app:
+        run_id = await start(app, "settles")
+        await clock.advance(61)
+        record = await app.executor.find(nexus.models.Scope.ALL, run_id)
+        assert (record.status, record.output) == ("succeeded", "any")
+
+
+async def test_a_caller_that_listens_and_does_not_answer_in_time_gets_the_default_too() -> None:
+    class Slow(Now):
+        async def ask(self, question: Question) -> Any:
+            await anyio.sleep_forever()
+
+    clock = FakeClock()
+    async with app_of(settles, clock=clock) as app, anyio.create_task_group() as group:
+        outputs: list[Any] = []
+
+        async def run() -> None:
+            outputs.append((await call(app, "settles", interaction=Slow())).data)
+
+        group.start_soon(run)
+        await clock.advance(61)
+    assert outputs == ["any"]
+
+
 async def test_an_answer_may_be_a_flat_class() -> None:
     @nexus.workflow
     async def check_in(*, run: Run) -> Passenger:

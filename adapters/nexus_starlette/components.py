@@ -83,13 +83,15 @@ SCHEMAS: Final[Json] = {
             "schema": {"type": "object", "description": "JSON Schema of the answer."},
             "step": STRING,
             "default": {"description": "What is proposed."},
+            "expires_at": {"type": "string", "format": "date-time", "description": "Until when an answer is taken."},
         },
-        optional=("default",),
+        optional=("default", "expires_at"),
     ),
     "NexusStep": _closed(
         {
             "name": STRING,
-            "status": {"enum": ["succeeded", "failed", "cancelled"]},
+            "status": {"enum": ["succeeded", "failed", "cancelled", "skipped"]},
+            "attempts": {"type": "integer", "description": "How often it was tried; 0 where it was not called."},
             "started": {"type": "number", "description": "Seconds since the run was started."},
             "ended": {"type": "number", "description": "Seconds since the run was started."},
         }
@@ -111,6 +113,7 @@ SCHEMAS: Final[Json] = {
             "request_id": STRING,
             "channel": STRING,
             "principal": STRING,
+            "parent": {"type": ["string", "null"], "description": "The run whose step started it."},
             "created_at": TIME,
             "ended_at": {**TIME, "type": ["string", "null"]},
             "execution_time": {"type": ["number", "null"], "description": "Seconds."},

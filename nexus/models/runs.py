@@ -71,6 +71,7 @@ class Question:
         name: Given, or `step.1`.
         schema: JSON Schema (2020-12) of the answer: a scalar, an enum, a list of enums, or a flat object of those.
         default: JSON value proposed to whoever answers, or `MISSING`.
+        expires_at: Until when an answer is taken; None is without limit.
         problem: Why the last answer was not taken, where the question is asked again.
     """
 
@@ -79,12 +80,17 @@ class Question:
     schema: Mapping[str, Any]
     step: str
     default: Any = MISSING
+    expires_at: datetime | None = None
     problem: str | None = None
 
     def view(self) -> dict[str, Any]:
         """Return the question as channels show it."""
-        shown = {"name": self.name, "text": self.text, "schema": self.schema, "step": self.step}
-        return shown if self.default is MISSING else {**shown, "default": self.default}
+        shown: dict[str, Any] = {"name": self.name, "text": self.text, "schema": self.schema, "step": self.step}
+        if self.default is not MISSING:
+            shown["default"] = self.default
+        if self.expires_at is not None:
+            shown["expires_at"] = self.expires_at
+        return shown
 
 
 @attrs.frozen

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import anyio
 import attrs
 
 from nexus.abc import Clock, Interaction, TimeoutScope
-from nexus.exceptions import UnavailableError
+from nexus.exceptions import DeadlineExceededError, UnavailableError
 from nexus.models import Answers, Call, Event, ExecutionResult, Question, RunRecord, StepRow
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.feeds import Feed
@@ -21,6 +22,10 @@ from nexus.workflows.secrecy import RunSecrets
 from nexus.workflows.slots import Slots
 
 CallWorkflow = Callable[..., Awaitable[ExecutionResult[Any]]]
+
+
+class ExpiredError(DeadlineExceededError):
+    """Nobody has answered a question in time."""
 
 
 class Silent(Interaction):
@@ -221,6 +226,24 @@ class LiveRun:
         """Return `step.1`, `step.2` … for questions that were given no name."""
         self.asked[step] = self.asked.get(step, 0) + 1
         return f"{step}.{self.asked[step]}"
+
+    @contextmanager
+    def until(self, expires_at: datetime | None) -> Iterator[None]:
+        """
+        Let what is inside wait for an answer until then.
+
+        Raises:
+            ExpiredError: It took longer.
+        """
+        if expires_at is None:
+            yield
+            return
+        seconds = max(0.0, (expires_at - self.clock.now()).total_seconds())
+        with self.clock.timeout(seconds) as scope:
+            yield
+            return
+        if scope.cancel_called:
+            raise ExpiredError("nobody has answered in time; ask again, or give `default=`")
 
     def try_take_slots(self) -> bool:
         """Take its turn if that needs neither waiting nor a change of a stored record; else `take_slots` has to be awaited."""

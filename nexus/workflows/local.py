@@ -406,7 +406,8 @@ class LocalRuntime(Runtime):
             await live.announce("run.waiting", {"questions": [question.view()]})
             self._notify(live)
             live.give_slots_back()
-            await waiting.answered.wait()
+            with live.until(question.expires_at):
+                await waiting.answered.wait()
             if not live.questions and not live.holds_slots:
                 await live.take_slots(again=True)
         except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
@@ -15,12 +16,14 @@ from nexus.exceptions import InvalidArgumentError, Problem, UnavailableError
 from nexus.models import MISSING, Answers, Principal, Question, Session, Tenant
 from nexus.workflows.answers import answer_schema, check_answer, to_python
 from nexus.workflows.injection import not_provided
-from nexus.workflows.live import LiveRun, ThroughParent
+from nexus.workflows.live import ExpiredError, LiveRun, ThroughParent
 from nexus.workflows.secret_values import holds_secrets
+from nexus.workflows.steps import seconds_of
 
 __all__ = ["BlockingRun", "BlockingRunLog", "Run", "RunLog"]
 
 T = TypeVar("T")
+Timeout = float | timedelta | None
 Level = Literal["debug", "info", "warning", "error"]
 
 BREATH = 0.02
@@ -154,12 +157,16 @@ class Run:
         return (await live.call_workflow(workflow, inputs, interaction=ThroughParent(live, self._step))).results
 
     @overload
-    async def ask(self, text: str, answer: type[T], /, *, name: str | None = None) -> T: ...
+    async def ask(self, text: str, answer: type[T], /, *, name: str | None = None, timeout: Timeout = None) -> T: ...
     @overload
-    async def ask(self, text: str, answer: type[T], /, *, default: T, name: str | None = None) -> T: ...
+    async def ask(self, text: str, answer: type[T], /, *, default: T, name: str | None = None, timeout: Timeout = None) -> T: ...
     @overload
-    async def ask(self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None) -> Any: ...
-    async def ask(self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None) -> Any:
+    async def ask(
+        self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None, timeout: Timeout = None
+    ) -> Any: ...
+    async def ask(
+        self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None, timeout: Timeout = None
+    ) -> Any:
         """
         Ask the caller, and return the answer.
 
@@ -170,11 +177,13 @@ class Run:
             text: The question, for a person.
             answer: The answer's type: a scalar, an enum or `Literal`, a list of enums, or a flat class of those; of a secret
                 `Annotated[str, Secret()]`, which a terminal then does not show.
-            default: Proposed to whoever answers, and taken where nobody can.
+            default: Proposed to whoever answers, and taken where nobody can, or does in time.
             name: By which answers name the question; `step.1`, `step.2` … if not given.
+            timeout: Seconds, or a timedelta, in which it has to be answered.
 
         Raises:
             UnavailableError: Nobody can answer, and there is no default.
+            DeadlineExceededError: Nobody has answered in time, and there is no default.
             CancelledError: The caller declined.
             TypeError: The answer's type is none of those, or has a secret in it and there is a default.
         """
@@ -189,11 +198,17 @@ class Run:
             schema=schema,
             step=self._step,
             default=default if default is MISSING else live.codecs.to_builtins(default),
+            expires_at=_expiry(timeout, live.clock.now()),
         )
-        if live.carried:
-            given = await live.park(live, question)
-        elif live.interaction.answers is Answers.NOW:
-            given = await self._ask_now(question)
+        if live.carried or live.interaction.answers is Answers.NOW:
+            try:
+                given = await (live.park(live, question) if live.carried else self._ask_now(question))
+            except ExpiredError:
+                if default is MISSING:
+                    raise
+                if live.carried and not live.holds_slots and not live.questions:
+                    await live.take_slots(again=True)
+                return default
         elif default is MISSING:
             raise UnavailableError(f"nobody can answer here; give `default=` (asked: {text!r})", question=question.name)
         else:
@@ -223,7 +238,8 @@ class Run:
 
     async def _ask_now(self, question: Question) -> Any:
         for _ in range(ATTEMPTS):
-            given = await self._live.interaction.ask(question)
+            with self._live.until(question.expires_at):
+                given = await self._live.interaction.ask(question)
             try:
                 return check_answer(question.schema, given)
             except InvalidArgumentError as error:
@@ -342,12 +358,14 @@ class BlockingRun:
         _from_thread(self._run.chunk, value)
 
     @overload
-    def ask(self, text: str, answer: type[T], /, *, name: str | None = None) -> T: ...
+    def ask(self, text: str, answer: type[T], /, *, name: str | None = None, timeout: Timeout = None) -> T: ...
     @overload
-    def ask(self, text: str, answer: type[T], /, *, default: T, name: str | None = None) -> T: ...
+    def ask(self, text: str, answer: type[T], /, *, default: T, name: str | None = None, timeout: Timeout = None) -> T: ...
     @overload
-    def ask(self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None) -> Any: ...
-    def ask(self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None) -> Any:
+    def ask(
+        self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None, timeout: Timeout = None
+    ) -> Any: ...
+    def ask(self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None, timeout: Timeout = None) -> Any:
         """See `Run.ask`."""
 
         async def ask() -> Any:
@@ -355,7 +373,7 @@ class BlockingRun:
             limiter = self._run._live.limiter()  # noqa: SLF001 - one thing in two classes
             limiter.total_tokens += 1
             try:
-                return await self._run.ask(text, answer, default=default, name=name)
+                return await self._run.ask(text, answer, default=default, name=name, timeout=timeout)
             finally:
                 limiter.total_tokens -= 1
 
@@ -369,6 +387,11 @@ class BlockingRun:
     def check_cancelled(self) -> None:
         """Raise the event loop's cancellation here if the run was cancelled; call it in long loops, and let it pass."""
         anyio.from_thread.check_cancelled()
+
+
+def _expiry(timeout: Timeout, now: datetime) -> datetime | None:
+    seconds = seconds_of(timeout, place="run.ask(…)")
+    return None if seconds is None else now + timedelta(seconds=seconds)
 
 
 def _from_thread(call: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
