@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import pytest
@@ -374,3 +374,19 @@ async def test_a_hook_on_an_error_may_submit_what_takes_time() -> None:
         await app.submit_workflow(work)
         await clock.advance(66)
         assert alerts == ["deadline_exceeded"]
+
+
+async def test_what_a_failing_hook_says_of_secrets_is_not_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    app = nexus.create_nexus(nexus.NexusConfig())
+
+    @app.workflow
+    async def log_in(token: Annotated[str, nexus.Secret()]) -> int:
+        return len(token)
+
+    @app.after_run
+    async def tattle(context: RunContext) -> None:
+        raise RuntimeError(f"{context!r} with {context.inputs['token']}")
+
+    assert (await app.execute_workflow("log_in", {"token": "hunter2-hunter2"})).results == 15
+    assert "tattle" in caplog.text
+    assert "hunter2" not in caplog.text

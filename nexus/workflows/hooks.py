@@ -51,13 +51,13 @@ class RunContext:
     run_id: str
     workflow: str
     version: str
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, Any] = attrs.field(repr=False)
     channel: str
     principal: Principal
     tenant: Tenant | None
     session: Session
     request_id: str
-    output: Any = None
+    output: Any = attrs.field(default=None, repr=False)
     error: NexusError | None = None
 
 
@@ -127,7 +127,7 @@ class RunHooks:
                 try:
                     await hook.call(live, context)
                 except Exception as error:  # noqa: BLE001 - what a hook says to an output does not change it
-                    self.report(live.record, hook.place, error)
+                    self.report(live.record, hook.place, _told(live, error))
         return output
 
     async def tell(self, live: LiveRun, inputs: Mapping[str, Any], error: BaseException) -> None:
@@ -141,10 +141,15 @@ class RunHooks:
                 try:
                     await hook.call(live, context)
                 except Exception as raised:  # noqa: BLE001 - the run has failed already, of something else
-                    self.report(live.record, hook.place, raised)
+                    self.report(live.record, hook.place, _told(live, raised))
             if scope.cancelled_caught:
                 late = TimeoutError(f"hook {hook.place} took longer than {LIMIT_S:g} s; submit a workflow for what takes time")
                 self.report(live.record, hook.place, late)
+
+
+def _told(live: LiveRun, error: BaseException) -> BaseException:
+    """Return the error of a hook as the log may have it."""
+    return error if live.secrets is None else live.secrets.told(error)
 
 
 async def _steps(live: LiveRun, plan: Plan, inputs: dict[str, Any]) -> Any:
