@@ -173,7 +173,8 @@ async def test_real_responses_are_as_the_document_says() -> None:
         check(document, answer, "post", await client.post(f"{asked.headers['location']}/answer", json={"answer": True}))
         check(document, "/api/runs/{run_id}/cancel", "post", await client.post(f"{asked.headers['location']}/cancel"))
         check(document, run, "get", await client.get("/api/runs/f00"))
-        for path in ("/api/workflows", "/health/live", "/health/ready"):
+        check(document, "/api/runs", "get", await client.get("/api/runs", params={"limit": "1000"}))
+        for path in ("/api/runs", "/api/workflows", "/health/live", "/health/ready"):
             check(document, path, "get", await client.get(path))
         for rest in ("", "/schema", "/graph"):
             check(document, f"/api/workflows/{{workflow}}{rest}", "get", await client.get(f"/api/workflows/travel.plan{rest}"))

@@ -36,6 +36,7 @@ def problems_of(error: InvalidArgumentError) -> list[str]:
         ("/api/workflows/a/graph", ROUTES["/api/workflows/{id}/graph"], "a"),
         ("/api/workflows/a/execute", EXECUTE, "a"),
         ("/api/workflows/a/execute/", EXECUTE, "a"),
+        ("/api/runs", ROUTES["/api/runs"], ""),
         ("/api/runs/f00", ROUTES["/api/runs/{id}"], "f00"),
         ("/api/runs/f00/files/a b.csv", ROUTES["/api/runs/{id}/files/{name}"], "f00/a b.csv"),
         ("/api/runs/f00/cancel", CANCEL, "f00"),
@@ -56,7 +57,6 @@ def test_a_path_names_an_endpoint_and_what_it_is_about(path: str, endpoint: obje
         "/",
         "/api",
         "/api/",
-        "/api/runs",
         "/api/workflows//",
         "/api/workflows//execute",
         "/api/workflows/a/execute/x",
@@ -283,6 +283,31 @@ def test_a_cancellation_and_a_listing_need_no_body() -> None:
     assert parse.request_of(head(), CANCEL, "f00", b"").arguments == {"run_id": "f00"}
     listing = parse.request_of(head(method="GET"), ROUTES["/api/workflows"], "", b"")
     assert (listing.operation, listing.arguments) == ("workflows.list", {})
+
+
+def test_the_query_string_of_a_listing_is_its_arguments_as_text() -> None:
+    asked = head(method="GET", query_string=b"status=failed&workflow=a.b&after=1.5~%66&limit=")
+    request = parse.request_of(asked, ROUTES["/api/runs"], "", b"")
+    assert request.arguments == {"status": "failed", "workflow": "a.b", "after": "1.5~f", "limit": ""}
+    assert request.lenient
+
+
+def test_a_query_string_with_a_name_twice_is_refused_with_the_name() -> None:
+    with pytest.raises(InvalidArgumentError) as refused:
+        parse.request_of(head(method="GET", query_string=b"status=failed&limit=3&status=x"), ROUTES["/api/runs"], "", b"")
+    assert problems_of(refused.value) == ["/status"]
+
+
+@pytest.mark.parametrize("query", [b"status=%ff", b"status=\xc3\xa4", b"&".join(b"a%d=1" % number for number in range(200))])
+def test_a_query_string_that_cannot_be_read_is_malformed(query: bytes) -> None:
+    with pytest.raises(MalformedRequestError, match="the query string is not"):
+        parse.request_of(head(method="GET", query_string=query), ROUTES["/api/runs"], "", b"")
+
+
+def test_the_id_of_a_path_cannot_be_given_in_the_query_string_too() -> None:
+    with pytest.raises(InvalidArgumentError) as refused:
+        parse.request_of(head(method="GET", query_string=b"run_id=bad"), ROUTES["/api/runs/{id}"], "f00", b"")
+    assert problems_of(refused.value) == ["/run_id"]
 
 
 def test_every_refusal_is_an_error_that_the_gateway_can_tell() -> None:

@@ -11,6 +11,7 @@ from nexus_starlette.routes import FORM, JSON
 
 __all__ = [
     "ERRORS",
+    "FILTERS",
     "HEADERS",
     "PARAMETERS",
     "RESPONSES",
@@ -40,6 +41,7 @@ STRING: Final = {"type": "string"}
 TIME: Final = {"type": "string", "format": "date-time"}
 FLAG: Final = {"type": "boolean"}
 OBJECT: Final = {"type": "object"}
+STATUSES: Final = ["pending", "running", "waiting", "succeeded", "failed", "cancelled"]
 
 SCHEMAS: Final[Json] = {
     "NexusMetadata": _closed(
@@ -108,7 +110,7 @@ SCHEMAS: Final[Json] = {
             "run_id": STRING,
             "workflow": STRING,
             "workflow_version": STRING,
-            "status": {"enum": ["pending", "running", "waiting", "succeeded", "failed", "cancelled"]},
+            "status": {"enum": STATUSES},
             "version": {"type": "integer", "description": "Rises with each change of the record."},
             "request_id": STRING,
             "channel": STRING,
@@ -131,6 +133,12 @@ SCHEMAS: Final[Json] = {
             "error": schema("NexusError"),
         },
         optional=("results", "files", "error"),
+    ),
+    "NexusRunPage": _closed(
+        {
+            "items": {"type": "array", "items": schema("NexusRun")},
+            "cursor": {"type": ["string", "null"], "description": "As `after` it gives the next page; null at the end."},
+        }
     ),
     "NexusWorkflow": _closed(
         {
@@ -206,6 +214,15 @@ PARAMETERS: Final[Json] = {
     "Run": {"name": "run_id", "in": "path", "required": True, "schema": STRING},
     "File": {"name": "name", "in": "path", "required": True, "schema": STRING, "description": "The file's, as the run has it."},
     "Schedule": {"name": "schedule", "in": "path", "required": True, "schema": STRING, "description": "Its name."},
+    "Status": {"name": "status", "in": "query", "schema": {"enum": STATUSES}, "description": "Only runs of this status."},
+    "OfWorkflow": {"name": "workflow", "in": "query", "schema": STRING, "description": "Only runs of the workflow of this name."},
+    "After": {"name": "after", "in": "query", "schema": STRING, "description": "The cursor of the page before."},
+    "Limit": {
+        "name": "limit",
+        "in": "query",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+        "description": "At most this many.",
+    },
     "RequestId": {
         "name": "X-Request-ID",
         "in": "header",
@@ -231,6 +248,9 @@ PARAMETERS: Final[Json] = {
         "description": "`respond-async` (RFC 7240): answer as soon as the run is recorded, do not wait for it.",
     },
 }
+
+FILTERS: Final = ("Status", "OfWorkflow", "After", "Limit")
+"""The parameters of a listing of runs."""
 
 ERRORS: Final[Mapping[str, tuple[str, str, Json]]] = {
     "400": ("Malformed", "The body is not JSON, or not the form that it is said to be.", {}),

@@ -10,6 +10,7 @@ import attrs
 from nexus.abc import Gateway
 from nexus.models import Operation
 from nexus_starlette.components import (
+    FILTERS,
     HEADERS,
     PARAMETERS,
     RESPONSES,
@@ -168,6 +169,7 @@ def _fixed_paths() -> dict[str, Any]:
         one: _get("get_workflow", "A workflow with its schemas.", enveloped("It.", schema("NexusDescribedWorkflow")), "Workflow"),
         f"{one}/schema": _get("get_workflow_schema", "Its schemas.", enveloped("Them.", schema("NexusSchemas")), "Workflow"),
         f"{one}/graph": _get("get_workflow_graph", "Its steps, and a diagram of them.", graph, "Workflow"),
+        "/api/runs": _listing(),
         run: _get("get_run", "The record of a run.", enveloped("It.", schema("NexusRun")), "Run"),
         f"{run}/files/{{name}}": {"get": _download()},
         f"{run}/events": {"get": _following()},
@@ -256,6 +258,22 @@ def _download() -> dict[str, Any]:
             **failures("401", "403", "404", "429", "500", "503"),
             "416": {"description": "It has no such part."},
         },
+    }
+
+
+def _listing() -> dict[str, Any]:
+    return {
+        "get": {
+            "operationId": "list_runs",
+            "summary": "The caller's runs, newest first.",
+            "tags": ["runs"],
+            "parameters": [reference_to("parameters", name) for name in (*FILTERS, "RequestId")],
+            "responses": {
+                "200": enveloped("A page of them.", schema("NexusRunPage")),
+                **_get_failures(),
+                **failures("400", "422"),
+            },
+        }
     }
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import attrs
 import msgspec
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 LONGEST_NUMBER: Final = 9
+MOST_ARGUMENTS: Final = 100
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # W3C Trace Context, section 3.2, version 00: neither id may be all zeros.
 TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -47,6 +49,7 @@ class Head:
         path: Relative to where the application is mounted.
         root: Where it is mounted, without a slash at the end.
         request_id: The id that the caller chose, if it may be used.
+        query: The query string, as it was sent.
     """
 
     method: str
@@ -55,6 +58,7 @@ class Head:
     headers: Mapping[bytes, bytes]
     caller: Caller
     request_id: str | None
+    query: bytes = b""
 
     @property
     def detach(self) -> bool:
@@ -81,6 +85,7 @@ def head_of(scope: Scope) -> Head:
         headers,
         _caller_of(scope, headers),
         chosen.decode() if chosen is not None and REQUEST_ID.fullmatch(chosen) else None,
+        scope.get("query_string", b""),
     )
 
 
@@ -277,8 +282,8 @@ def request_of(head: Head, endpoint: Endpoint, target: str, body: bytes) -> Requ
         body: All of it; empty for none.
 
     Raises:
-        MalformedRequestError: The body is not JSON.
-        InvalidArgumentError: The body has another shape than this path takes.
+        MalformedRequestError: The body is not JSON, or the query string not UTF-8.
+        InvalidArgumentError: The body or the query string has another shape than this path takes.
     """
     if endpoint is EXECUTE:
         return Request(
@@ -289,7 +294,8 @@ def request_of(head: Head, endpoint: Endpoint, target: str, body: bytes) -> Requ
             detach=head.detach,
             idempotency_key=_key_of(head),
         )
-    arguments = json_object(body)
+    asks = endpoint.kind == "operation" and endpoint.method == "GET"
+    arguments = query_of(head) if asks else json_object(body)
     if endpoint is EVENTS:
         arguments["after"] = _number_of(head.headers.get(b"last-event-id"))
     if endpoint is FILE:
@@ -298,7 +304,40 @@ def request_of(head: Head, endpoint: Endpoint, target: str, body: bytes) -> Requ
         if endpoint.target in arguments:
             raise _unknown([endpoint.target], "the id is in the path")
         arguments[endpoint.target] = target
-    return Request(operation=endpoint.operation, arguments=arguments, caller=head.caller, id=head.request_id)
+    return Request(
+        operation=endpoint.operation,
+        arguments=arguments,
+        caller=head.caller,
+        id=head.request_id,
+        detach=head.detach,
+        lenient=asks,
+    )
+
+
+def query_of(head: Head) -> dict[str, Any]:
+    """
+    Return the arguments of a query string, as text.
+
+    Raises:
+        MalformedRequestError: It is not UTF-8, or has more than `MOST_ARGUMENTS`.
+        InvalidArgumentError: A name is given twice.
+    """
+    if not head.query:
+        return {}
+    try:
+        text = head.query.decode("ascii")
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MOST_ARGUMENTS)
+    except ValueError as error:
+        raise MalformedRequestError(f"the query string is not name=value&… in UTF-8, percent-encoded: {error}") from error
+    arguments = dict(pairs)
+    if len(arguments) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = [name for name in arguments if names.count(name) > 1]
+        raise InvalidArgumentError(
+            "the query string has a name several times; give each once",
+            [ArgumentProblem(_pointer(name), "given several times; give it once") for name in twice],
+        )
+    return arguments
 
 
 def form_request_of(head: Head, target: str, form: Form) -> FormRequest:
@@ -352,9 +391,10 @@ def _inputs_of(members: dict[str, Any]) -> dict[str, Any]:
 
 def _unknown(members: list[str], hint: str) -> InvalidArgumentError:
     return InvalidArgumentError(
-        f"the body has members that it should not have; {hint}",
-        [
-            ArgumentProblem("/" + member.replace("~", "~0").replace("/", "~1"), f"unknown member of the body; {hint}")
-            for member in members
-        ],
+        f"the request has members that it should not have; {hint}",
+        [ArgumentProblem(_pointer(member), f"unknown member; {hint}") for member in members],
     )
+
+
+def _pointer(member: str) -> str:
+    return "/" + member.replace("~", "~0").replace("/", "~1")

@@ -69,6 +69,7 @@ ROUTES: Final = {
         kind="operation", operation="workflows.graph", target="workflow", media=(JSON, MERMAID)
     ),
     "/api/workflows/{id}/execute": EXECUTE,
+    "/api/runs": Endpoint(kind="operation", operation="runs.list"),
     "/api/runs/{id}": Endpoint(kind="operation", operation="runs.get", target="run_id"),
     "/api/runs/{id}/files/{name}": FILE,
     "/api/runs/{id}/events": EVENTS,

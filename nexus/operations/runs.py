@@ -1,4 +1,4 @@
-"""`runs.get`, `runs.wait`, `runs.file`, `runs.cancel`, `runs.answer`."""
+"""`runs.list`, `runs.get`, `runs.wait`, `runs.file`, `runs.cancel`, `runs.answer`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from nexus.abc import Interaction
 from nexus.catalogue import Outcome
-from nexus.models import MISSING, Call, Hints, RunRecord
+from nexus.models import MISSING, Call, Hints, RunRecord, RunStatus
 from nexus.operations import BuiltIn
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.executor import Executor, error_of
@@ -26,6 +26,12 @@ TIMEOUT = Parameter(
     description="Seconds; then the run is shown as it is.",
 )
 RUN: Final = dict[str, Any]
+FILTERS = [
+    Parameter(name="status", hint=RunStatus | None, default=None, description="Only runs of this status."),
+    Parameter(name="workflow", hint=str | None, default=None, description="Only runs of the workflow of this name."),
+    Parameter(name="after", hint=str | None, default=None, description="The cursor of the page before."),
+    Parameter(name="limit", hint=Annotated[int, msgspec.Meta(ge=1, le=100)], default=20, description="At most this many."),
+]
 
 
 def run_operations(executor: Executor) -> Sequence[BuiltIn]:
@@ -33,6 +39,11 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
 
     def shown(record: RunRecord) -> Outcome:
         return _view(record, executor.codecs), record, None
+
+    async def listing(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
+        where = {name: arguments[name] for name in ("status", "workflow") if arguments[name] is not None}
+        page = await executor.listing(call.scope, where=where, after=arguments["after"], limit=arguments["limit"])
+        return {"items": [_view(record, executor.codecs) for record in page.items], "cursor": page.cursor}, None, None
 
     async def get(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
         return shown(await executor.find(call.scope, arguments["run_id"]))
@@ -60,6 +71,14 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
         return {**told, **whole}, record, error_of(record)
 
     return [
+        BuiltIn(
+            name="runs.list",
+            summary="List runs, newest first.",
+            parameters=FILTERS,
+            carry_out=listing,
+            result=dict[str, Any],
+            hints=Hints(read_only=True),
+        ),
         BuiltIn(
             name="runs.get",
             summary="Show a run.",

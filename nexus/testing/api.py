@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import attrs
 
@@ -21,6 +22,7 @@ ROUTES: Final = {
     "workflows.get": ("GET", "/api/workflows/{workflow}"),
     "workflows.schema": ("GET", "/api/workflows/{workflow}/schema"),
     "workflows.graph": ("GET", "/api/workflows/{workflow}/graph"),
+    "runs.list": ("GET", "/api/runs"),
     "runs.get": ("GET", "/api/runs/{run_id}"),
     "runs.wait": ("POST", "/api/runs/{run_id}/wait"),
     "runs.cancel": ("POST", "/api/runs/{run_id}/cancel"),
@@ -69,9 +71,9 @@ class ApiWire(Wire):
             raise TypeError(f"channel 'api' has no path for {operation!r}; it has one for each of: {', '.join(ROUTES)}")
         method, path = ROUTES[operation]
         in_body = {name: value for name, value in arguments.items() if f"{{{name}}}" not in path}
-        if method == "GET" and in_body:
-            raise TypeError(f"channel 'api' takes {', '.join(in_body)} nowhere in {method} {path}")
-        return await self._send(method, path.format_map(arguments), in_body if method == "POST" else None)
+        if method == "GET":
+            return await self._send(method, path.format_map(arguments), query=in_body)
+        return await self._send(method, path.format_map(arguments), in_body)
 
     async def submit(self, workflow: str, inputs: Mapping[str, Any]) -> str:
         """See `Wire.submit`."""
@@ -79,10 +81,20 @@ class ApiWire(Wire):
         run_id: str = data["run_id"]
         return run_id
 
-    async def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None, **headers: str) -> Any:
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        query: Mapping[str, Any] | None = None,
+        **headers: str,
+    ) -> Any:
         sent = b"" if body is None else self.recorder.app.encode(body)
-        verified = {} if self.principal is None else {"nexus.principal": self.principal}
-        reply = await exchange(self._channel, method, path, body=sent, headers=headers, **verified)
+        scope: dict[str, Any] = {} if self.principal is None else {"nexus.principal": self.principal}
+        if query:
+            scope["query_string"] = urlencode({name: value for name, value in query.items() if value is not None}).encode()
+        reply = await exchange(self._channel, method, path, body=sent, headers=headers, **scope)
         envelope = reply.json
         if not envelope["success"]:
             raise error_of(envelope["error"])

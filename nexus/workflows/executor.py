@@ -27,7 +27,7 @@ from nexus.exceptions import (
     UnauthenticatedError,
     UnavailableError,
 )
-from nexus.models import ANONYMOUS, Answer, Answers, Call, Event, Operation, Question, RunError, RunRecord, Scope
+from nexus.models import ANONYMOUS, Answer, Answers, Call, Event, Operation, Page, Question, RunError, RunRecord, Scope
 from nexus.workflows.answers import check_answer
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.execution import hidden
@@ -178,6 +178,10 @@ class Executor:
             NotFoundError: There is no such run.
         """
         return await self.runs.get(scope, run_id)
+
+    async def listing(self, scope: Scope, *, where: Mapping[str, str], after: str | None, limit: int) -> Page[RunRecord]:
+        """Return a page of the scope's runs, see `RunStore.list`."""
+        return await self.runs.list(scope, where=where, after=after, limit=limit)
 
     async def events(self, scope: Scope, run_id: str, *, after: int = 0) -> AsyncIterator[Event]:
         """
