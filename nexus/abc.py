@@ -43,6 +43,7 @@ __all__ = [
     "Runtime",
     "Service",
     "SessionStore",
+    "StepStore",
     "TimeoutScope",
 ]
 
@@ -230,6 +231,9 @@ class Runtime(Service):
     `work` is opaque here: the compiled plan and the checked arguments in the local runtime, a reference on an engine.
     """
 
+    owner: str | None = None
+    """Whose runs these are in the store, see `RunStore.claim`; None where this runtime keeps no lease."""
+
     def require_open(self, work: Any) -> None:
         """
         Let work pass that could be submitted now; asked before its record is made.
@@ -298,6 +302,9 @@ class Runtime(Service):
 class RunStore(Service):
     """Keeps the records of runs."""
 
+    shared: bool = True
+    """Whether other processes may have the same records, so that leases are to be kept; read once, at the start."""
+
     @abstractmethod
     async def create(self, scope: Scope, run: RunRecord, *, key: str | None = None, inputs_hash: str = "") -> RunRecord:
         """
@@ -349,8 +356,43 @@ class RunStore(Service):
         """
 
     @abstractmethod
-    async def prune(self, *, ended_before: datetime) -> int:
-        """Remove the records of runs that ended before, and return how many."""
+    async def prune(self, *, ended_before: datetime) -> Sequence[str]:
+        """Remove the records of runs that ended before, and return their ids."""
+
+    @abstractmethod
+    async def claim(self, owner: str, *, until: datetime, now: datetime) -> Sequence[RunRecord]:
+        """
+        Renew the lease of an owner of runs, and give it those that nobody carries any more.
+
+        These are the runs of other owners that have not ended, where the owner is None, never had a lease, or one that has
+        expired. Each has *owner* afterwards, and its next version; of two owners who claim at once, each run is given to one.
+
+        Args:
+            owner: Who claims, new or not.
+            until: When its lease expires, unless it is renewed; *now* gives it up.
+            now: The time; a lease that lasts until *now* has expired.
+        """
+
+
+class StepStore(Service):
+    """Keeps results of steps, of durable runs and of those that may be retried; of no use without the run's record."""
+
+    @abstractmethod
+    async def put(self, run_id: str, step: str, result: bytes) -> None:
+        """
+        Keep the result of a step, in place of what is kept of it; once this has returned, it is not lost with the process.
+
+        Raises:
+            ResourceExhaustedError: There is no room for it.
+        """
+
+    @abstractmethod
+    async def all(self, run_id: str) -> Mapping[str, bytes]:
+        """Return what is kept of a run, by step, of an item of a fan-out by `name[i]`; empty where nothing is."""
+
+    @abstractmethod
+    async def remove(self, run_id: str) -> None:
+        """Remove all that is kept of a run; nothing happens if that is nothing."""
 
 
 class SessionStore(Service):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import heapq
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import attrs
 
-from nexus.abc import RunStore, SessionStore
+from nexus.abc import RunStore, SessionStore, StepStore
 from nexus.exceptions import (
     ArgumentProblem,
     ConflictError,
@@ -21,7 +21,7 @@ from nexus.exceptions import (
 )
 from nexus.models import ANONYMOUS, Page, RunRecord, Scope, Session
 
-__all__ = ["MemoryRunStore", "MemorySessionStore"]
+__all__ = ["MemoryRunStore", "MemorySessionStore", "MemoryStepStore"]
 
 CURSOR = re.compile(r"(-?\d+\.\d{6})~(.+)")
 RunKey = tuple[str | None, str, str | None, str, str]
@@ -66,12 +66,14 @@ class MemoryRunStore(RunStore):
             refused, and the record of one that has ended already is not kept.
     """
 
+    shared = False
     max_runs: int = 10_000
     _runs: dict[str, RunRecord] = attrs.field(factory=dict, init=False)
     _ended: OrderedDict[str, None] = attrs.field(factory=OrderedDict, init=False)
     _ended_keyed: OrderedDict[str, None] = attrs.field(factory=OrderedDict, init=False)
     _keys: dict[RunKey, tuple[str, str]] = attrs.field(factory=dict, init=False)
     _keyed: dict[str, RunKey] = attrs.field(factory=dict, init=False)
+    _leases: dict[str, datetime] = attrs.field(factory=dict, init=False)
 
     async def create(
         self,
@@ -135,13 +137,21 @@ class MemoryRunStore(RunStore):
         chosen = (run for run in self._in_scope(scope) if all(getattr(run, name) == value for name, value in where.items()))
         return _page(heapq.nlargest(limit + 1, (run for run in chosen if before is None or _key(run) < before), key=_key), limit)
 
-    async def prune(self, *, ended_before: datetime) -> int:
+    async def prune(self, *, ended_before: datetime) -> Sequence[str]:
         """See `RunStore.prune`."""
         ended = (*self._ended, *self._ended_keyed)
         old = [run_id for run_id in ended if (self._runs[run_id].ended_at or ended_before) < ended_before]
         for run_id in old:
             self._forget(run_id)
-        return len(old)
+        return old
+
+    async def claim(self, owner: str, *, until: datetime, now: datetime) -> Sequence[RunRecord]:
+        """See `RunStore.claim`."""
+        self._leases = {other: lease for other, lease in {**self._leases, owner: until}.items() if lease > now}
+        orphans = [run for run in self._runs.values() if not run.ended and run.owner != owner and run.owner not in self._leases]
+        claimed = [run.changed(owner=owner, version=run.version + 1) for run in orphans]
+        self._runs.update((run.id, run) for run in claimed)
+        return claimed
 
     def _in_scope(self, scope: Scope) -> Iterable[RunRecord]:
         for run in self._runs.values():
@@ -243,3 +253,48 @@ class MemorySessionStore(SessionStore):
     def _forget(self, session_id: str) -> None:
         del self._sessions[session_id]
         del self._by_token[self._tokens.pop(session_id)]
+
+
+@attrs.define(eq=False)
+class MemoryStepStore(StepStore):
+    """
+    Keep results of steps in memory.
+
+    Args:
+        max_bytes: At most this many of results, in all.
+        max_results: At most this many results. Where there is no room, the results of the run whose last is the oldest go, as a
+            whole; that run's steps would be run again. One run's own results are never dropped for its next.
+    """
+
+    max_bytes: int = 64_000_000
+    max_results: int = 100_000
+    _results: OrderedDict[str, dict[str, bytes]] = attrs.field(factory=OrderedDict, init=False)
+    _bytes: int = attrs.field(default=0, init=False)
+    _count: int = attrs.field(default=0, init=False)
+
+    async def put(self, run_id: str, step: str, result: bytes) -> None:
+        """See `StepStore.put`."""
+        own = self._results.get(run_id, {})
+        size = len(result) - len(own.get(step, b""))
+        count = step not in own
+        if sum(map(len, own.values())) + size > self.max_bytes or len(own) + count > self.max_results:
+            raise ResourceExhaustedError(
+                f"the results of run {run_id} take more than the {self.max_bytes} bytes or {self.max_results} results kept here"
+            )
+        self._results[run_id] = own
+        self._results.move_to_end(run_id)
+        while self._bytes + size > self.max_bytes or self._count + count > self.max_results:
+            await self.remove(next(iter(self._results)))
+        own[step] = result
+        self._bytes += size
+        self._count += count
+
+    async def all(self, run_id: str) -> Mapping[str, bytes]:
+        """See `StepStore.all`."""
+        return dict(self._results.get(run_id, {}))
+
+    async def remove(self, run_id: str) -> None:
+        """See `StepStore.remove`."""
+        gone = self._results.pop(run_id, {})
+        self._bytes -= sum(map(len, gone.values()))
+        self._count -= len(gone)

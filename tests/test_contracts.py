@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nexus.cache import MemoryCache
-from nexus.memory import MemoryRunStore, MemorySessionStore
-from nexus.testing import CacheContract, RunStoreContract, SessionStoreContract
+from nexus.memory import MemoryRunStore, MemorySessionStore, MemoryStepStore
+from nexus.testing import CacheContract, RunStoreContract, SessionStoreContract, StepStoreContract
 
 
 class TestMemoryRunStore(RunStoreContract):
@@ -29,3 +29,11 @@ class TestMemoryCache(CacheContract):
 
     def make_small_cache(self, entries: int) -> MemoryCache:
         return MemoryCache(max_entries=entries)
+
+
+class TestMemoryStepStore(StepStoreContract):
+    def make_store(self) -> MemoryStepStore:
+        return MemoryStepStore()
+
+    def make_small_store(self, capacity: int) -> MemoryStepStore:
+        return MemoryStepStore(max_bytes=capacity)

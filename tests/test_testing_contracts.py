@@ -13,9 +13,9 @@ BROKEN_STORES = """
 import attrs
 from nexus.cache import MemoryCache
 from nexus.exceptions import ConflictError, NotFoundError
-from nexus.memory import MemoryRunStore, MemorySessionStore
+from nexus.memory import MemoryRunStore, MemorySessionStore, MemoryStepStore
 from nexus.models import MISSING, Page, Scope
-from nexus.testing import CacheContract, RunStoreContract, SessionStoreContract
+from nexus.testing import CacheContract, RunStoreContract, SessionStoreContract, StepStoreContract
 
 import anyio.lowlevel
 import pytest
@@ -63,6 +63,31 @@ class EagerPruningRuns(MemoryRunStore):
     async def prune(self, *, ended_before):
         return await super().prune(ended_before=ended_before.replace(year=ended_before.year + 1))
 
+class GrabbingRuns(MemoryRunStore):
+    async def claim(self, owner, *, until, now):
+        self._leases.clear()
+        return await super().claim(owner, until=until, now=now)
+
+class SharingRuns(MemoryRunStore):
+    async def claim(self, owner, *, until, now):
+        kept = dict(self._runs)
+        claimed = await super().claim(owner, until=until, now=now)
+        self._runs = kept
+        return claimed
+
+class ForgetfulSteps(MemoryStepStore):
+    async def put(self, run_id, step, result):
+        await self.remove(run_id)
+        await super().put(run_id, step, result)
+
+class StickySteps(MemoryStepStore):
+    async def remove(self, run_id):
+        pass
+
+class MixedSteps(MemoryStepStore):
+    async def all(self, run_id):
+        return {name: kept for results in self._results.values() for name, kept in results.items()}
+
 class UndeadSessions(MemorySessionStore):
     async def find(self, token_hash, *, now):
         return await super().find(token_hash, now=now.replace(year=now.year - 1))
@@ -109,8 +134,13 @@ class CaselessCache(MemoryCache):
 def suite(contract, store):
     return type(f"Test{store.__name__}", (contract,), {"make_store": lambda self: store()})
 
-for store in [LeakyRuns, CarelessRuns, RacyRuns, OverwritingRuns, CountingPagesRuns, OpenSessionRuns, EagerPruningRuns]:
+for store in [
+    LeakyRuns, CarelessRuns, RacyRuns, OverwritingRuns, CountingPagesRuns, OpenSessionRuns, EagerPruningRuns, GrabbingRuns,
+    SharingRuns,
+]:
     globals()[f"Test{store.__name__}"] = suite(RunStoreContract, store)
+for store in [ForgetfulSteps, StickySteps, MixedSteps]:
+    globals()[f"Test{store.__name__}"] = suite(StepStoreContract, store)
 for store in [UndeadSessions, UnforgettingSessions, GenerousSessions, CarelessSessions, ListingTheDeadSessions]:
     globals()[f"Test{store.__name__}"] = suite(SessionStoreContract, store)
 for store in [EmptyIsMissingCache, UndyingCache, TaglessCache, CaselessCache]:
@@ -124,7 +154,12 @@ NOTICED_BY = {
     "OverwritingRuns": "test_a_second_record_of_an_id_is_a_conflict_whoever_brings_it",
     "CountingPagesRuns": "test_new_records_do_not_shift_the_pages_behind_a_cursor",
     "OpenSessionRuns": "test_a_listing_is_of_its_scope_only",
-    "EagerPruningRuns": "test_pruning_removes_runs_that_ended_before_and_says_how_many",
+    "EagerPruningRuns": "test_pruning_removes_runs_that_ended_before_and_says_which",
+    "GrabbingRuns": "test_the_runs_of_an_owner_are_its_own_until_its_lease_expires",
+    "SharingRuns": "test_of_many_who_claim_at_once_one_is_given_a_run",
+    "ForgetfulSteps": "test_the_results_of_a_run_are_kept_by_step",
+    "StickySteps": "test_what_is_removed_is_gone",
+    "MixedSteps": "test_the_results_of_runs_are_kept_apart",
     "UndeadSessions": "test_a_session_is_live_until_just_before_it_expires",
     "UnforgettingSessions": "test_the_token_of_a_removed_session_is_good_for_nothing",
     "GenerousSessions": "test_a_session_of_another_scope_cannot_be_removed",

@@ -116,6 +116,7 @@ SCHEMAS: Final[Json] = {
             "channel": STRING,
             "principal": STRING,
             "parent": {"type": ["string", "null"], "description": "The run whose step started it."},
+            "retry_of": {"type": ["string", "null"], "description": "The run of which this is a retry."},
             "created_at": TIME,
             "ended_at": {**TIME, "type": ["string", "null"]},
             "execution_time": {"type": ["number", "null"], "description": "Seconds."},

@@ -163,6 +163,9 @@ class RunRecord:
         returned: The result with its secrets, only in what the runtime returns in the process that carried the run. It is no
             field, so that no store writes it.
         cached: The output is one that was kept: no step was run for it.
+        owner: Who carries it, see `RunStore.claim`; None where it was stored when it had ended.
+        retry_of: The run of which this is a retry.
+        plan_hash: Of the workflow, where results of its steps are kept; else empty.
     """
 
     returned: ClassVar[Any] = MISSING
@@ -190,6 +193,9 @@ class RunRecord:
     file_rows: Sequence[tuple[str, str]] = ()
     redacted: tuple[str, ...] = ()
     cached: bool = False
+    owner: str | None = None
+    retry_of: str | None = None
+    plan_hash: str = ""
 
     def changed(self, **fields: Any) -> RunRecord:
         """Return a copy with other values in these fields: `attrs.evolve` without its price, for what every run does."""
@@ -273,6 +279,7 @@ class RunRecord:
             "channel": self.channel,
             "principal": self.principal,
             "parent": self.parent,
+            "retry_of": self.retry_of,
             "created_at": self.created_at,
             "ended_at": self.ended_at,
             "execution_time": self.duration,

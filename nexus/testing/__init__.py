@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nexus.testing.input_strategies import inputs
     from nexus.testing.run_store_contract import RunStoreContract
     from nexus.testing.session_store_contract import SessionStoreContract
+    from nexus.testing.step_store_contract import StepStoreContract
     from nexus.testing.wires import Wire, error_of
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "FakeClock",
     "RunStoreContract",
     "SessionStoreContract",
+    "StepStoreContract",
     "Wire",
     "error_of",
     "inputs",
@@ -48,6 +50,7 @@ PLACES = {
     "FakeClock": "nexus.testing.clock",
     "RunStoreContract": "nexus.testing.run_store_contract",
     "SessionStoreContract": "nexus.testing.session_store_contract",
+    "StepStoreContract": "nexus.testing.step_store_contract",
     "Wire": "nexus.testing.wires",
     "error_of": "nexus.testing.wires",
     "inputs": "nexus.testing.input_strategies",

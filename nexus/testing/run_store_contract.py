@@ -45,6 +45,11 @@ def ended(record: RunRecord, ended_at: datetime) -> RunRecord:
     )
 
 
+def id_of(record: RunRecord) -> str:
+    """Return what records are sorted by."""
+    return record.id
+
+
 async def filled(store: RunStore, *records: RunRecord) -> RunStore:
     """Keep the records, each for whom it belongs to."""
     for record in records:
@@ -163,7 +168,7 @@ class RunStoreContract(StoreContract[RunStore]):
         async with self.opened() as store:
             first = await store.create(ADA, run_of(ADA, "r1"), key="k", inputs_hash="h")
             await store.save(ended(first, NOON), expected_version=1)
-            assert await store.prune(ended_before=NOON + SECOND) == 1
+            assert list(await store.prune(ended_before=NOON + SECOND)) == ["r1"]
             assert (await store.create(ADA, run_of(ADA, "r2"), key="k", inputs_hash="other")).id == "r2"
 
     async def test_a_saved_record_has_the_next_version(self) -> None:
@@ -290,7 +295,7 @@ class RunStoreContract(StoreContract[RunStore]):
             page = await store.list(ADA, where=NO_FILTER, after=None, limit=2)
             assert (await store.list(BOB, where=NO_FILTER, after=page.cursor, limit=2)).items == []
 
-    async def test_pruning_removes_runs_that_ended_before_and_says_how_many(self) -> None:
+    async def test_pruning_removes_runs_that_ended_before_and_says_which(self) -> None:
         async with self.opened() as store:
             await filled(
                 store,
@@ -300,19 +305,78 @@ class RunStoreContract(StoreContract[RunStore]):
                 run_of(ADA, "running", created_at=NOON - timedelta(days=400)),
                 run_of(ADA, "waiting", status="waiting", created_at=NOON - timedelta(days=400)),
             )
-            assert await store.prune(ended_before=NOON) == 2
+            assert sorted(await store.prune(ended_before=NOON)) == ["old", "older"]
             assert sorted(await listed(store, Scope.ALL)) == ["on the dot", "running", "waiting"]
             with pytest.raises(NotFoundError):
                 await store.get(ADA, "old")
-            assert await store.prune(ended_before=NOON) == 0
+            assert list(await store.prune(ended_before=NOON)) == []
 
     async def test_a_run_that_ended_by_a_change_is_pruned_too(self) -> None:
         async with self.opened() as store:
             record = await store.create(ADA, run_of(ADA, "r1"))
             await store.save(ended(record, NOON), expected_version=1)
-            assert await store.prune(ended_before=NOON + INSTANT) == 1
+            assert list(await store.prune(ended_before=NOON + INSTANT)) == ["r1"]
             with pytest.raises(NotFoundError):
                 await store.save(record, expected_version=2)
+
+    async def test_a_run_without_an_owner_is_given_to_who_claims_it(self) -> None:
+        async with self.opened() as store:
+            await filled(store, run_of(ADA, "r1"), run_of(BOB, "r2", status="waiting"), run_of(ADA, "r3", status="pending"))
+            claimed = await store.claim("here", until=NOON + SECOND, now=NOON)
+            assert sorted((run.id, run.owner, run.version) for run in claimed) == [
+                ("r1", "here", 2),
+                ("r2", "here", 2),
+                ("r3", "here", 2),
+            ]
+            assert sorted([await store.get(Scope.ALL, run.id) for run in claimed], key=id_of) == sorted(claimed, key=id_of)
+
+    async def test_a_run_that_has_ended_is_nobodys(self) -> None:
+        async with self.opened() as store:
+            await filled(store, ended(run_of(ADA, "r1"), NOON))
+            record = await store.create(ADA, run_of(ADA, "r2"))
+            await store.save(ended(record, NOON), expected_version=1)
+            assert list(await store.claim("here", until=NOON + SECOND, now=NOON)) == []
+
+    async def test_the_runs_of_an_owner_are_its_own_until_its_lease_expires(self) -> None:
+        async with self.opened() as store:
+            await store.claim("there", until=NOON + SECOND, now=NOON)
+            await filled(store, run_of(ADA, "r1", owner="there"))
+            assert list(await store.claim("here", until=NOON + 2 * SECOND, now=NOON + SECOND - INSTANT)) == []
+            claimed = await store.claim("here", until=NOON + 2 * SECOND, now=NOON + SECOND)
+            assert [(run.id, run.owner) for run in claimed] == [("r1", "here")]
+
+    async def test_a_lease_that_is_renewed_lasts(self) -> None:
+        async with self.opened() as store:
+            await store.claim("there", until=NOON + SECOND, now=NOON)
+            await filled(store, run_of(ADA, "r1", owner="there"))
+            await store.claim("there", until=NOON + 3 * SECOND, now=NOON + SECOND - INSTANT)
+            assert list(await store.claim("here", until=NOON + 4 * SECOND, now=NOON + 2 * SECOND)) == []
+
+    async def test_a_lease_that_is_given_up_leaves_the_runs_to_others_at_once(self) -> None:
+        async with self.opened() as store:
+            await store.claim("there", until=NOON + SECOND, now=NOON)
+            await filled(store, run_of(ADA, "r1", owner="there"))
+            await store.claim("there", until=NOON, now=NOON)
+            assert [run.id for run in await store.claim("here", until=NOON + SECOND, now=NOON)] == ["r1"]
+
+    async def test_an_owner_is_not_given_its_own_runs(self) -> None:
+        async with self.opened() as store:
+            await filled(store, run_of(ADA, "r1", owner="here"))
+            assert list(await store.claim("here", until=NOON + SECOND, now=NOON)) == []
+
+    async def test_of_many_who_claim_at_once_one_is_given_a_run(self) -> None:
+        async with self.opened() as store:
+            await filled(store, run_of(ADA, "r1"), run_of(ADA, "r2"))
+            won, lost = await rivals(lambda number: store.claim(f"owner{number}", until=NOON + SECOND, now=NOON))
+            assert (sorted(run.id for runs in won for run in runs), lost) == (["r1", "r2"], [])
+
+    async def test_who_was_the_owner_can_not_save_a_run_that_was_claimed(self) -> None:
+        async with self.opened() as store:
+            record = await store.create(ADA, run_of(ADA, "r1", owner="there"))
+            (claimed,) = await store.claim("here", until=NOON + SECOND, now=NOON)
+            with pytest.raises(ConflictError):
+                await store.save(ended(record, NOON), expected_version=record.version)
+            assert await store.get(ADA, "r1") == claimed
 
     async def test_a_full_store_makes_room_by_forgetting_a_run_that_ended(self) -> None:
         async with self._small(2) as store:
