@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from nexus._dispatch import Dispatcher
 from nexus._gateway import Nexus
-from nexus.abc import Cache, Channel, Clock, Gateway, Guard, RunStore, Runtime, SessionStore
+from nexus.abc import Cache, Channel, Clock, Gateway, Guard, RunStore, Runtime, SessionStore, StepStore
 from nexus.cache import MemoryCache
 from nexus.catalogue import Catalogue
 from nexus.clock import SystemClock
 from nexus.config import NexusConfig
 from nexus.dependencies import Dependencies
 from nexus.exceptions import ConfigurationError
-from nexus.instrumentation.log import log_cache, log_dependency, log_hook, log_request, log_run, log_schedule
-from nexus.memory import MemoryRunStore, MemorySessionStore
+from nexus.instrumentation.log import (
+    log_cache,
+    log_dependency,
+    log_hook,
+    log_request,
+    log_run,
+    log_schedule,
+    log_upkeep,
+)
+from nexus.memory import MemoryRunStore, MemorySessionStore, MemoryStepStore
 from nexus.operations import add_operations
 from nexus.operations.runs import run_operations
 from nexus.operations.schedules import schedule_operations
@@ -25,12 +34,15 @@ from nexus.operations.workflows import workflow_operations
 from nexus.scheduler import Scheduler
 from nexus.sessions import Sessions
 from nexus.workflows.codecs import Codecs
+from nexus.workflows.durable import StepResults
 from nexus.workflows.executor import Executor
 from nexus.workflows.files import FilesRoot
 from nexus.workflows.folders import Folders
 from nexus.workflows.hooks import Hooks
 from nexus.workflows.local import LocalRuntime
+from nexus.workflows.ownership import Ownership
 from nexus.workflows.results import ResultCache
+from nexus.workflows.retention import Retention
 
 __all__ = ["create_nexus"]
 
@@ -43,6 +55,7 @@ def create_nexus(
     channels: Sequence[Callable[[Gateway, NexusConfig], Channel]] | Mapping[str, Any] = (),
     runtime: Runtime | None = None,
     run_store: RunStore | None = None,
+    step_store: StepStore | None = None,
     session_store: SessionStore | None = None,
     cache: Cache | Mapping[str, Any] | None = None,
     clock: Clock | None = None,
@@ -59,6 +72,7 @@ def create_nexus(
             those that come with Nexus: `{"api": {"port": 9000}}`.
         runtime: What carries runs, instead of this process.
         run_store: Keeps the records of runs, instead of memory.
+        step_store: Keeps results of steps, of durable runs and of those that may be retried, instead of memory.
         session_store: Keeps sessions, instead of memory.
         cache: Keeps results of workflows with `cache`, instead of memory. Or, as a mapping, the settings of the cache:
             `{"ttl": "10 min"}`.
@@ -81,6 +95,8 @@ def create_nexus(
     clock = clock or SystemClock()
     codecs, catalogue = Codecs(), Catalogue()
     runs, sessions = run_store or MemoryRunStore(), session_store or MemorySessionStore()
+    steps = step_store or MemoryStepStore()
+    results = StepResults(steps, codecs, log_upkeep)
     folders = Folders(config.runs_root, runs, clock, codecs)
     if runtime is None:
         runtime = LocalRuntime(
@@ -96,7 +112,7 @@ def create_nexus(
         )
     hooks = Hooks(catalogue.references_of, log_hook)
     cache = cache or MemoryCache(max_entries=config.cache.memory_entries, max_bytes=config.cache.memory_bytes)
-    executor = Executor(runtime, runs, clock, codecs, hooks)
+    executor = Executor(runtime, runs, clock, codecs, hooks, results, catalogue.planned)
     dependencies = Dependencies(
         clock=clock,
         wanted=catalogue.injected,
@@ -137,10 +153,23 @@ def create_nexus(
         cache=ResultCache(
             cache=cache, clock=clock, codecs=codecs, ttl=config.cache.ttl, report=log_cache, find=catalogue.kept_results
         ),
-        services=[hooks, cache, sessions, runs, dependencies, folders, runtime, scheduler],
+        services=[
+            hooks,
+            cache,
+            sessions,
+            runs,
+            steps,
+            Retention(runs, steps, clock, timedelta(days=config.run_retention_days), log_upkeep),
+            dependencies,
+            folders,
+            runtime,
+            scheduler,
+        ],
     )
     if isinstance(runtime, LocalRuntime):
         runtime.call_workflow = app.execute_workflow
+        runtime.results = results
+        runtime.ownership = Ownership(runs, clock, executor.take_over, log_upkeep)
     for channel in channels:
         app.add_channel(channel)
     return app

@@ -53,6 +53,10 @@ class BlockingRunHandle:
         """See `RunHandle.cancel`."""
         return self._portal.call(self._handle.cancel)
 
+    def retry(self) -> BlockingRunHandle:
+        """See `RunHandle.retry`."""
+        return BlockingRunHandle(self._portal, self._portal.call(self._handle.retry))
+
 
 @attrs.define(eq=False)
 class RowsOfThread(AsyncIterator[Mapping[str, Any]]):

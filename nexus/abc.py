@@ -231,8 +231,10 @@ class Runtime(Service):
     `work` is opaque here: the compiled plan and the checked arguments in the local runtime, a reference on an engine.
     """
 
-    owner: str | None = None
-    """Whose runs these are in the store, see `RunStore.claim`; None where this runtime keeps no lease."""
+    @property
+    def owner(self) -> str | None:
+        """Whose runs these are in the store, see `RunStore.claim`; None where this runtime keeps no lease."""
+        return None
 
     def require_open(self, work: Any) -> None:
         """

@@ -15,7 +15,7 @@ from nexus.workflows.codecs import Codecs
 from nexus.workflows.definition import FunctionWorkflow, Workflow
 from nexus.workflows.executor import Executor, error_of
 from nexus.workflows.injection import Lender
-from nexus.workflows.plan import compile_plan
+from nexus.workflows.plan import Plan, compile_plan
 from nexus.workflows.results import KeptResults, ResultCache, kept_results
 from nexus.workflows.schedules import Schedule, named
 from nexus.workflows.signatures import Signature, describe
@@ -39,6 +39,7 @@ class Entry:
     An operation, and what the gateway needs to carry it out.
 
     Attributes:
+        plan: Of a workflow.
         injected: Which step takes a dependency, and of which type.
         results: How its results are kept, where they are.
         tends_background: It shows also wherever a workflow with `background` does, for its callers to look after their runs.
@@ -48,6 +49,7 @@ class Entry:
     signature: Signature
     carry_out: Callable[[Call, dict[str, Any], Interaction], Awaitable[Outcome]]
     source: Callable[..., Any] | Workflow | None = None
+    plan: Plan | None = None
     injected: Sequence[tuple[str, Any]] = ()
     schedules: tuple[Schedule, ...] = ()
     results: KeptResults | None = None
@@ -158,6 +160,11 @@ class Catalogue:
         if entry is None or channel is None or entry.operation.shows_on(channel):
             return entry
         return self._view(channel).elected.get(reference)
+
+    def planned(self, reference: str) -> tuple[Operation, Plan] | None:
+        """Return the workflow of that `name@version`, and its plan."""
+        entry = self._entries.get(reference)
+        return None if entry is None or entry.plan is None else (entry.operation, entry.plan)
 
     def reference_of(self, workflow: Callable[..., Any] | Workflow) -> str:
         """
@@ -333,6 +340,7 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor, len
         signature=plan.signature,
         carry_out=carry_out if plan.secrecy is None or plan.secrecy.output is None else carry_out_discreetly,
         source=definition.origin,
+        plan=plan,
         injected=injected,
         schedules=schedules,
         results=results,

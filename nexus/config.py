@@ -34,6 +34,7 @@ FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": 
 QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 HIGHEST_PORT = 65535
 LARGEST = 2**63 - 1
+MOST_DAYS = 100_000
 
 # Every spelling of a `tool.nexus` table in TOML, to tell without parsing that a pyproject.toml has none.
 TOOL_NEXUS = re.compile(r"""^\s*\[?\s*["']?tool["']?\s*(?:\.\s*["']?nexus\b|\]|=)""", re.MULTILINE)
@@ -87,6 +88,13 @@ def _count(value: int | str) -> int:
     if isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= LARGEST:
         return number
     raise ValueError(f"expected a whole number from 1 on, got {value!r}")
+
+
+def _days(value: int | str) -> int:
+    number = _count(value)
+    if number > MOST_DAYS:
+        raise ValueError(f"expected a whole number of days up to {MOST_DAYS}, got {value!r}")
+    return number
 
 
 def _duration(value: timedelta | float | str) -> timedelta:
@@ -239,6 +247,7 @@ class NexusConfig:
             refused with `resource_exhausted`.
         max_chunks: How many values a workflow may yield.
         enable_schedules: Whether this process fires schedules.
+        run_retention_days: How long the record of a run is kept after its end.
         channels: The settings of each channel.
         cache: The settings of the cache.
 
@@ -261,6 +270,7 @@ class NexusConfig:
     queue_size: int = attrs.field(default=10_000, converter=_count)
     max_chunks: int = attrs.field(default=10_000, converter=_count)
     enable_schedules: bool = attrs.field(default=True, converter=_flag)
+    run_retention_days: int = attrs.field(default=30, converter=_days)
     channels: ChannelsConfig = attrs.field(factory=ChannelsConfig, validator=_section)
     cache: CacheConfig = attrs.field(factory=CacheConfig, validator=_section)
 

@@ -314,9 +314,9 @@ async def test_answering_a_run_that_no_process_carries_is_unavailable() -> None:
     async with app_of(run_store=store) as app:
         run_id = await started(app)
         waiting = await store.get(Scope.ALL, run_id)
-    orphans = MemoryRunStore()
-    await orphans.create(Scope.ALL, waiting)
-    async with app_of(run_store=orphans) as app:
+    others = MemoryRunStore()
+    async with app_of(run_store=others) as app:
+        await others.create(Scope.ALL, waiting)
         response = await call(app, "runs.answer", run_id=run_id, answer="12A")
         assert isinstance(response.error, UnavailableError)
 

@@ -28,6 +28,7 @@ from nexus_click._inprocess import invoke
 pytestmark = pytest.mark.anyio
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+RETENTION_S = 3600
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -121,7 +122,7 @@ async def test_a_firing_is_a_run_of_the_application_under_the_key_of_its_due_tim
 async def test_over_a_year_with_both_changes_of_the_clock_each_due_time_fires_once() -> None:
     # Every second of a year would be 31.5 million runs: here are its hours, and below the seconds around the changes.
     new_year = datetime(2026, 1, 1, tzinfo=UTC)
-    desk = Desk(start=new_year)
+    desk = Desk(start=new_year, settings={"run_retention_days": 400})
     desk.add(Schedule("0 * * * *", timezone="Europe/Berlin"), Schedule("30 2 * * *", timezone="Europe/Berlin", name="nightly"))
     desk.app.scheduler.look_s = DAY.total_seconds()
     async with desk.app:
@@ -247,7 +248,7 @@ async def test_without_a_schedule_no_task_runs_and_nothing_waits(desk: Desk) -> 
     desk.app.register(desk.ticking())
     async with desk.app:
         await desk.clock.advance(0)
-        assert desk.clock.pending == ()
+        assert desk.clock.pending == (RETENTION_S,)
         assert [task.name for task in anyio.get_running_tasks() if "Scheduler" in str(task.name)] == []
 
 
@@ -255,7 +256,7 @@ async def test_between_due_times_it_only_looks_at_the_clock_once_a_minute(desk: 
     desk.add("0 13 * * *")
     async with desk.app:
         await desk.clock.advance(0)
-        assert desk.clock.pending == (60,)
+        assert desk.clock.pending == (60, RETENTION_S)
 
 
 # ---- registration
@@ -692,7 +693,7 @@ async def test_switched_off_nothing_fires_but_what_is_triggered() -> None:
     desk.add("* * * * *")
     async with desk.app:
         await desk.clock.advance(HOUR)
-        assert (desk.fired, desk.clock.pending) == ([], ())
+        assert (desk.fired, desk.clock.pending) == ([], (RETENTION_S,))
         run = await desk.call("schedules.trigger", schedule="tick", wait=True)
         assert run["status"] == "succeeded"
 

@@ -175,6 +175,9 @@ def _fixed_paths() -> dict[str, Any]:
         f"{run}/events": {"get": _following()},
         f"{run}/wait": _post("wait_for_run", "Wait until a run has ended or asks.", wait, required=False),
         f"{run}/cancel": _post("cancel_run", "Cancel a run, and wait until its clean-up is done.", None),
+        f"{run}/retry": _post(
+            "retry_run", "Run a run that failed or was cancelled again, without the steps that have succeeded.", None, "Prefer"
+        ),
         f"{run}/answer": _post("answer_run", "Answer a question of a waiting run.", answer),
         **_schedule_paths(),
         "/openapi.json": {
@@ -278,14 +281,20 @@ def _listing() -> dict[str, Any]:
 
 
 def _post(
-    operation_id: str, summary: str, body: Json | None, *, parameter: str = "Run", tag: str = "runs", required: bool = True
+    operation_id: str,
+    summary: str,
+    body: Json | None,
+    *headers: str,
+    parameter: str = "Run",
+    tag: str = "runs",
+    required: bool = True,
 ) -> dict[str, Any]:
     return {
         "post": {
             "operationId": operation_id,
             "summary": summary,
             "tags": [tag],
-            "parameters": [reference_to("parameters", name) for name in (parameter, "RequestId")],
+            "parameters": [reference_to("parameters", name) for name in (parameter, "RequestId", *headers)],
             **({} if body is None else {"requestBody": {"required": required, "content": json_content(body)}}),
             "responses": {
                 "200": enveloped("The run has ended.", schema("NexusRun")),

@@ -75,6 +75,7 @@ ROUTES: Final = {
     "/api/runs/{id}/events": EVENTS,
     "/api/runs/{id}/wait": Endpoint(kind="operation", method="POST", operation="runs.wait", target="run_id"),
     "/api/runs/{id}/cancel": Endpoint(kind="operation", method="POST", operation="runs.cancel", target="run_id"),
+    "/api/runs/{id}/retry": Endpoint(kind="operation", method="POST", operation="runs.retry", target="run_id"),
     "/api/runs/{id}/answer": Endpoint(
         kind="operation", method="POST", operation="runs.answer", target="run_id", media=(JSON, EVENT_STREAM)
     ),

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from nexus.models import Request, Response, RunRecord
 
-__all__ = ["log_cache", "log_dependency", "log_hook", "log_request", "log_run", "log_schedule"]
+__all__ = ["log_cache", "log_dependency", "log_hook", "log_request", "log_run", "log_schedule", "log_upkeep"]
 
 REQUESTS: Final = logging.getLogger("nexus.request")
 RUNS: Final = logging.getLogger("nexus.run")
+UPKEEP: Final = logging.getLogger("nexus.upkeep")
 DEPENDENCIES: Final = logging.getLogger("nexus.dependency")
 SCHEDULES: Final = logging.getLogger("nexus.schedule")
 CACHE: Final = logging.getLogger("nexus.cache")
@@ -93,3 +94,8 @@ def log_hook(record: RunRecord, hook: str, error: BaseException) -> None:
 def log_cache(workflow: str, problem: str, error: BaseException | None) -> None:
     """Write why a result of a workflow could not be kept or found, which costs its callers no more than time."""
     _structured(CACHE).warning(problem, exception=error, workflow=workflow)
+
+
+def log_upkeep(task: str, error: BaseException) -> None:
+    """Write what went wrong with the stores beside the requests; it is tried again where that helps."""
+    _structured(UPKEEP).error("upkeep failed", exception=error, task=task)

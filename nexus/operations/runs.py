@@ -1,4 +1,4 @@
-"""`runs.list`, `runs.get`, `runs.wait`, `runs.file`, `runs.cancel`, `runs.answer`."""
+"""`runs.list`, `runs.get`, `runs.wait`, `runs.file`, `runs.cancel`, `runs.retry`, `runs.answer`."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
     def shown(record: RunRecord) -> Outcome:
         return _view(record, executor.codecs), record, None
 
-    async def listing(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
-        where = {name: arguments[name] for name in ("status", "workflow") if arguments[name] is not None}
-        page = await executor.listing(call.scope, where=where, after=arguments["after"], limit=arguments["limit"])
-        return {"items": [_view(record, executor.codecs) for record in page.items], "cursor": page.cursor}, None, None
+    def whole(record: RunRecord) -> Outcome:
+        """Show the run to who waited for its result, as who gives the last answer does."""
+        returned = {} if record.returned is MISSING else {"results": record.returned}
+        return {**_view(record, executor.codecs), **returned}, record, error_of(record)
 
     async def get(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
         return shown(await executor.find(call.scope, arguments["run_id"]))
@@ -63,22 +63,16 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
     async def cancel(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
         return shown(await executor.cancel(call.scope, arguments["run_id"]))
 
+    async def retry(call: Call, arguments: dict[str, Any], interaction: Interaction) -> Outcome:
+        return whole(await executor.retry(call, call.scope, arguments["run_id"], interaction))
+
     async def answer(call: Call, arguments: dict[str, Any], interaction: Interaction) -> Outcome:
-        record = await executor.answer(call.scope, arguments["run_id"], arguments["question"], arguments["answer"], interaction)
-        told = _view(record, executor.codecs)
-        # Who gives the last answer waits for the result, and has it whole.
-        whole = {} if record.returned is MISSING else {"results": record.returned}
-        return {**told, **whole}, record, error_of(record)
+        return whole(
+            await executor.answer(call.scope, arguments["run_id"], arguments["question"], arguments["answer"], interaction)
+        )
 
     return [
-        BuiltIn(
-            name="runs.list",
-            summary="List runs, newest first.",
-            parameters=FILTERS,
-            carry_out=listing,
-            result=dict[str, Any],
-            hints=Hints(read_only=True),
-        ),
+        _listing(executor),
         BuiltIn(
             name="runs.get",
             summary="Show a run.",
@@ -128,6 +122,13 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
             tends_background=True,
         ),
         BuiltIn(
+            name="runs.retry",
+            summary="Run a run that failed or was cancelled again, without the steps that have succeeded, and show the new run.",
+            parameters=[RUN_ID],
+            carry_out=retry,
+            result=RUN,
+        ),
+        BuiltIn(
             name="runs.answer",
             summary="Answer a question of a waiting run, and show the run once it has ended or waits again.",
             parameters=[
@@ -139,6 +140,22 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
             result=RUN,
         ),
     ]
+
+
+def _listing(executor: Executor) -> BuiltIn:
+    async def listing(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
+        where = {name: arguments[name] for name in ("status", "workflow") if arguments[name] is not None}
+        page = await executor.listing(call.scope, where=where, after=arguments["after"], limit=arguments["limit"])
+        return {"items": [_view(record, executor.codecs) for record in page.items], "cursor": page.cursor}, None, None
+
+    return BuiltIn(
+        name="runs.list",
+        summary="List runs, newest first.",
+        parameters=FILTERS,
+        carry_out=listing,
+        result=dict[str, Any],
+        hints=Hints(read_only=True),
+    )
 
 
 def _view(record: RunRecord, codecs: Codecs) -> dict[str, Any]:

@@ -26,6 +26,7 @@ ROUTES: Final = {
     "runs.get": ("GET", "/api/runs/{run_id}"),
     "runs.wait": ("POST", "/api/runs/{run_id}/wait"),
     "runs.cancel": ("POST", "/api/runs/{run_id}/cancel"),
+    "runs.retry": ("POST", "/api/runs/{run_id}/retry"),
     "runs.answer": ("POST", "/api/runs/{run_id}/answer"),
     "schedules.list": ("GET", "/api/admin/schedules"),
     "schedules.pause": ("POST", "/api/admin/schedules/{schedule}/pause"),

@@ -46,6 +46,7 @@ class WorkflowOptions:
     cache: CachePolicy | None = None
     deprecated: str = ""
     background: bool = False
+    durable: bool = False
 
 
 def make_options(
@@ -66,6 +67,7 @@ def make_options(
     cache: CachePolicy | timedelta | float | None = None,
     deprecated: str | None = None,
     background: bool = False,
+    durable: bool = False,
 ) -> WorkflowOptions:
     """Check a workflow's options, each by itself."""
     if not all(NAME.fullmatch(part) for part in name.split(".")):
@@ -96,6 +98,7 @@ def make_options(
         cache=policy_of(cache, read_only=read_only, place=place),
         deprecated=(deprecated or "").strip(),
         background=background,
+        durable=durable,
     )
 
 
@@ -115,6 +118,7 @@ class FunctionOptions(TypedDict, total=False):
     cache: CachePolicy | timedelta | float | None
     deprecated: str | None
     background: bool
+    durable: bool
     each: str | None
     limit: int | None
     on_error: OnError | None
@@ -149,6 +153,11 @@ class Workflow:
         deprecated: What to use instead, where it is going to be removed.
         background: It takes long. Over the API and MCP the caller is given the run at once, which goes on by itself; in-process
             and on the command line it is waited for.
+        durable: The result of each step, which has to say what it returns, is stored before the next is called. A run that is
+            dropped, because the application stops or its process dies, is resumed when it is started again: steps that have
+            succeeded are not called again, the others are, so that what they had done by half they do twice. It is carried by the
+            application whoever waits for it, and takes no uploaded files. A resumed run has its caller's id and tenant, not yet
+            the roles.
 
     Attributes:
         place: Where it was written: `module:name@version`, or `module:qualname` of a function.
@@ -176,6 +185,7 @@ class Workflow:
         cache: CachePolicy | timedelta | float | None = None,
         deprecated: str | None = None,
         background: bool = False,
+        durable: bool = False,
     ) -> None:
         self.module = str(sys._getframe(1).f_globals.get("__name__", "?"))  # noqa: SLF001 - says where it was written
         self.options = make_options(
@@ -195,6 +205,7 @@ class Workflow:
             cache=cache,
             deprecated=deprecated,
             background=background,
+            durable=durable,
         )
         self.place = f"{self.module}:{name}@{version}"
         self.origin: Callable[..., Any] | Workflow = self

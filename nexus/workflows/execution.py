@@ -14,12 +14,12 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from nexus.exceptions import CancelledError, DeadlineExceededError, NexusError, Problem, UnavailableError, WorkflowFailedError
 from nexus.workflows.calling import call_step, recorded
 from nexus.workflows.lanes import Lanes
-from nexus.workflows.live import LiveRun
+from nexus.workflows.live import LiveRun, Unfinished
 from nexus.workflows.plan import Plan, PlannedStep
 from nexus.workflows.run import Run
 from nexus.workflows.steps import StepFailure
 
-__all__ = ["TOLD", "carry_out", "hidden", "told"]
+__all__ = ["TOLD", "carry_out", "failure_of", "hidden", "told"]
 
 LANES: Final = 64
 SKIPPED: Final = object()
@@ -70,13 +70,25 @@ def _carry_out_graph(live: LiveRun, plan: Plan, inputs: dict[str, Any]) -> Await
 
 async def _carry_out_steps(live: LiveRun, plan: Plan, inputs: dict[str, Any]) -> Any:
     results: list[Any] = [None] * len(plan.steps)
-    if plan.in_line:
-        for index in range(len(plan.steps)):
-            results[index] = await _run_step(live, plan, index, inputs, results)
-    else:
-        await _on_lanes(live, plan, inputs, results)
+    try:
+        if plan.in_line:
+            for index in range(len(plan.steps)):
+                results[index] = await _run_step(live, plan, index, inputs, results)
+        else:
+            await _on_lanes(live, plan, inputs, results)
+    except BaseException:
+        unfinished = _unfinished(live)
+        unfinished.plan, unfinished.results = plan, results
+        raise
     output = results[plan.output]
     return None if output is SKIPPED else output
+
+
+def _unfinished(live: LiveRun) -> Unfinished:
+    """Return where it is noted what the steps of a run that fails have returned."""
+    if live.unfinished is None:
+        live.unfinished = Unfinished()
+    return live.unfinished
 
 
 async def _on_lanes(live: LiveRun, plan: Plan, inputs: Mapping[str, Any], results: list[Any]) -> None:
@@ -108,6 +120,8 @@ def _run_step(live: LiveRun, plan: Plan, index: int, inputs: Mapping[str, Any], 
         fan_outs = [FanOut(live, plan.steps[other], _shared(plan.steps[other], inputs)) for other in step.streams_to]
         return _stream(live, step, arguments, fan_outs, results)
     if step.each is None:
+        if live.results is not None:
+            return live.results.carry(live, step, step.name, arguments)
         return recorded(live, step.name, call_step(live, step, step.name, arguments))
     return _fan_out(FanOut(live, step, arguments), inputs, results)
 
@@ -162,23 +176,28 @@ class FanOut:
         live, step = self.live, self.step
         assert step.each is not None  # noqa: S101 - that is what makes it a fan-out
         name = f"{step.name}[{number}]"
+        arguments = {**self.arguments, step.each[0]: item}
         try:
-            self.outputs[number] = await recorded(live, name, call_step(live, step, name, {**self.arguments, step.each[0]: item}))
+            if live.results is not None:
+                self.outputs[number] = await live.results.carry(live, step, name, arguments)
+            else:
+                self.outputs[number] = await recorded(live, name, call_step(live, step, name, arguments))
         except Exception as error:
             if step.on_error == "fail":
                 raise
             if step.on_error == "collect":
-                self.outputs[number] = _failure_of(number, error)
+                self.outputs[number] = StepFailure(number, *failure_of(error))
 
     def results(self) -> list[Any]:
         """Return the results, in the order of the items."""
         return [self.outputs[number] for number in sorted(self.outputs)]
 
 
-def _failure_of(number: int, error: Exception) -> StepFailure:
+def failure_of(error: Exception) -> tuple[str, str]:
+    """Return the code and the message by which others are told how a step failed."""
     if isinstance(error, TOLD):
-        return StepFailure(number, error.code, error.message)
-    return StepFailure(number, "failed", "the step failed; the run's record has the reason")
+        return error.code, error.message
+    return "failed", "the step failed; the run's record has the reason"
 
 
 async def _fan_out(fan_out: FanOut, inputs: Mapping[str, Any], results: Sequence[Any]) -> list[Any]:
@@ -189,7 +208,11 @@ async def _fan_out(fan_out: FanOut, inputs: Mapping[str, Any], results: Sequence
     async def one(number: int) -> None:
         await fan_out.call(number, items[number])
 
-    await Lanes(range(len(items)), fan_out.step.limit).run(one)
+    try:
+        await Lanes(range(len(items)), fan_out.step.limit).run(one)
+    except BaseException:
+        _unfinished(fan_out.live).fan_outs[fan_out.step.name] = fan_out.outputs
+        raise
     return fan_out.results()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any, Final
 
@@ -26,10 +26,13 @@ from nexus.exceptions import (
     Problem,
     UnauthenticatedError,
     UnavailableError,
+    WorkflowNotFoundError,
 )
 from nexus.models import ANONYMOUS, Answer, Answers, Call, Event, Operation, Page, Question, RunError, RunRecord, Scope
+from nexus.workflows.again import call_again, inputs_again, require_repeatable
 from nexus.workflows.answers import check_answer
 from nexus.workflows.codecs import Codecs
+from nexus.workflows.durable import StepResults
 from nexus.workflows.execution import hidden
 from nexus.workflows.hooks import Hooks
 from nexus.workflows.live import DETACHED
@@ -52,25 +55,43 @@ class Executor:
     clock: Clock
     codecs: Codecs
     hooks: Hooks
+    results: StepResults
+    planned: Callable[[str], tuple[Operation, Plan] | None]
 
     async def run(
-        self, call: Call, operation: Operation, plan: Plan, inputs: dict[str, Any], interaction: Interaction
+        self,
+        call: Call,
+        operation: Operation,
+        plan: Plan,
+        inputs: dict[str, Any],
+        interaction: Interaction,
+        *,
+        retried: RunRecord | None = None,
     ) -> RunRecord:
         """
         Start a run, and return its record once it has ended or waits; at once where the request says `detach`.
 
         Under an idempotency key the run is the one that was started first, whoever waits for it now.
 
+        Args:
+            call: Who starts it.
+            operation: The workflow.
+            plan: What is carried out.
+            inputs: The checked arguments; the run's own.
+            interaction: How it talks to its caller.
+            retried: The run of which it is a retry.
+
         Raises:
             NexusError: It could not be started.
         """
         request, principal, tenant = call.request, call.principal, call.tenant
         detach, key = request.detach, request.idempotency_key
+        is_carried = detach or key is not None or plan.durable
         record = RunRecord(
             id=os.urandom(16).hex(),
             workflow=operation.name,
             workflow_version=operation.version,
-            status="running" if not detach and key is None else "pending",
+            status="pending" if is_carried else "running",
             request_id=call.request_id,
             channel=request.caller.channel,
             principal=principal.id,
@@ -87,7 +108,9 @@ class Executor:
         seconds = None if deadline is None or detach else max(0.0, (deadline - call.now).total_seconds())
         hooks = self.hooks.of(operation, plan) if self.hooks.all else None
         work = Work(plan=plan, inputs=inputs, call=call, seconds=seconds, hooks=hooks)
-        if not detach and key is None:
+        if plan.durable or retried is not None:
+            work = await self._with_results(record, work, retried)
+        if not is_carried:
             return await self.runtime.execute(record, work, interaction)
         record, is_new = await self._submit(record, work, key)
         if detach:
@@ -97,14 +120,32 @@ class Executor:
                 with suppress(UnavailableError):  # it has ended already
                     await self.runtime.resume(record.id, interaction)
             return await self._attend(record.id, interaction if is_new else DETACHED)
-        raise DeadlineExceededError(f"run {record.id} goes on; call again with the same idempotency key", run_id=record.id)
+        way_out = "call again with the same idempotency key" if key is not None else "look for it by its id"
+        raise DeadlineExceededError(f"run {record.id} goes on; {way_out}", run_id=record.id)
+
+    async def _with_results(self, record: RunRecord, work: Work, retried: RunRecord | None) -> Work:
+        """Return the work with what is known of its steps."""
+        plan = work.plan
+        if plan.durable:
+            self.runtime.require_open(work)
+            require_repeatable(record)
+            record.complete(plan_hash=plan.hash)
+        if retried is not None:
+            record.complete(retry_of=retried.id)
+        return attrs.evolve(work, results=await self.results.begun(record.id, plan, retried))
 
     async def _submit(self, record: RunRecord, work: Work, key: str | None) -> tuple[RunRecord, bool]:
         """Return the run's record, and whether it is a new run's."""
         call = work.call
         self.runtime.require_open(work)
         inputs_hash = "" if key is None else await self._hash_of(record, work, key)
-        kept = await self.runs.create(call.scope, record, key=key, inputs_hash=inputs_hash)
+        record.complete(owner=self.runtime.owner, inputs=dict(record.inputs))
+        try:
+            kept = await self.runs.create(call.scope, record, key=key, inputs_hash=inputs_hash)
+        except BaseException:
+            if work.results is not None:
+                await self.results.forget(record.id)
+            raise
         if kept.id != record.id:
             return kept, False
         try:
@@ -170,6 +211,68 @@ class Executor:
         await self.runtime.cancel(run_id)
         return await self.runs.get(scope, run_id)
 
+    async def retry(self, call: Call | None, scope: Scope, run_id: str, interaction: Interaction) -> RunRecord:
+        """
+        Run the workflow of a run that failed or was cancelled again, with its inputs, and return the new run's record.
+
+        Steps that have succeeded are not called again, as long as the workflow is what it was and their results could be stored.
+        The new run is its caller's; where the application itself retries the run of another, it is that one's.
+
+        Args:
+            call: Who retries it; None for the one who has started it.
+            scope: In which it is looked for.
+            run_id: The run's.
+            interaction: How the new run talks to its caller.
+
+        Raises:
+            NotFoundError: There is no such run, or its workflow is not registered any more.
+            ConflictError: It has not failed, or files came with it, which are gone.
+            InvalidArgumentError: Its inputs don't fit the workflow any more.
+        """
+        record = await self.runs.get(scope, run_id)
+        if record.status not in {"failed", "cancelled"}:
+            raise ConflictError(
+                f"run {run_id} is {record.status}; only one that failed or was cancelled can be retried", run_id=run_id
+            )
+        require_repeatable(record)
+        found = self.planned(_reference(record))
+        if found is None:
+            raise WorkflowNotFoundError(f"workflow {_reference(record)} of run {run_id} is not registered any more")
+        operation, plan = found
+        if call is None or call.principal.id != record.principal:
+            call = call_again(record, now=self.clock.now(), call=call)
+        return await self.run(call, operation, plan, inputs_again(record, plan), interaction, retried=record)
+
+    async def take_over(self, record: RunRecord) -> None:
+        """
+        Go on with a run whose owner has gone: resume it if it is durable, else end it as failed.
+
+        Raises:
+            UnavailableError: It can't be resumed now.
+        """
+        found = self.planned(_reference(record))
+        if found is None or not found[1].durable or record.plan_hash != found[1].hash:
+            another = " and its workflow is not registered as it was; retry it" if record.plan_hash else ""
+            await self._give_up(record, f"the process that carried it has gone{another}")
+            return
+        plan = found[1]
+        try:
+            inputs = inputs_again(record, plan)
+            results = await self.results.resumed(record, plan)
+        except (InvalidArgumentError, ValueError, KeyError) as error:
+            await self._give_up(record, f"the process that carried it has gone, and what it left can't be read: {error}")
+            return
+        call = call_again(record, now=self.clock.now())
+        hooks = self.hooks.of(found[0], plan) if self.hooks.all else None
+        await self.runtime.submit(record, Work(plan=plan, inputs=inputs, call=call, hooks=hooks, results=results))
+
+    async def _give_up(self, record: RunRecord, reason: str) -> None:
+        ended = record.changed(
+            status="failed", ended_at=self.clock.now(), questions={}, error=RunError(code="unavailable", message=reason)
+        )
+        with suppress(ConflictError, NotFoundError):  # somebody else was faster
+            await self.runs.save(ended, expected_version=record.version)
+
     async def find(self, scope: Scope, run_id: str) -> RunRecord:
         """
         Return the record of a run, whoever carries it.
@@ -220,7 +323,7 @@ class Executor:
         record = None
         try:
             record = await self.runtime.settled(run_id)
-            while not record.ended and interaction.answers is Answers.NOW:
+            while record.status == "waiting" and interaction.answers is Answers.NOW:
                 await self._ask(record, interaction)
                 record = await self.runtime.settled(run_id)
             return record
@@ -247,6 +350,10 @@ class Executor:
             # Somebody else was faster.
             return
         await self.runtime.resume(record.id, interaction)
+
+
+def _reference(record: RunRecord) -> str:
+    return f"{record.workflow}@{record.workflow_version}"
 
 
 def _require_same(record: RunRecord, name: str | None, answer: Any) -> None:

@@ -10,7 +10,7 @@ import attrs
 from nexus.exceptions import UnavailableError
 from nexus.models import Event, RunRecord, Scope
 from nexus.workflows.executor import Executor, error_of
-from nexus.workflows.live import SILENT
+from nexus.workflows.live import DETACHED, SILENT
 
 __all__ = ["RunHandle", "output_of"]
 
@@ -76,12 +76,27 @@ class RunHandle:
         """Cancel the run, and return its record once its clean-up is done."""
         return await self._executor.cancel(self._scope, self.id)
 
+    async def retry(self) -> RunHandle:
+        """
+        Run a run that failed or was cancelled again, and return the handle of the new run.
+
+        Steps that have succeeded are not called again, as long as the workflow is what it was and their results could be stored.
+
+        Raises:
+            ConflictError: It has not failed.
+            UnavailableError: The application is not started.
+        """
+        record = await self._executor.retry(None, self._scope, self.id, DETACHED)
+        return RunHandle(record.id, self._executor, self._scope)
+
 
 def output_of(record: RunRecord) -> Any:
     """Return the output of a run that succeeded, or raise why there is none."""
     error = error_of(record)
     if error is not None:
         raise error
+    if not record.ended and record.status != "waiting":
+        raise UnavailableError(f"run {record.id} has not ended yet; look for it by its id", run_id=record.id)
     if not record.ended:
         open_ones = ", ".join(f"{name!r} ({question.text})" for name, question in record.questions.items())
         raise UnavailableError(f"run {record.id} waits for an answer: {open_ones}", run_id=record.id)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import attrs
@@ -83,6 +83,39 @@ SILENT = Silent()
 DETACHED = Detached()
 
 
+class KnownResults(Protocol):
+    """Results of steps of one run, by which it calls no step again that has succeeded."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether the run goes on at the next start if it is dropped."""
+        ...
+
+    asked: set[str]
+    withdrawn: dict[str, Question]
+    suspended: bool
+
+    async def carry(self, live: Any, step: Any, name: str, arguments: dict[str, Any]) -> Any:
+        """Return the step's result: the one that is known, or call it."""
+        ...
+
+
+@attrs.define(eq=False)
+class Unfinished:
+    """
+    What a run had when it failed.
+
+    Attributes:
+        plan: What was carried out.
+        results: Of its steps, by number.
+        fan_outs: Of those that had begun: by step, the results by number of the item.
+    """
+
+    plan: Any = None
+    results: Sequence[Any] = ()
+    fan_outs: dict[str, Mapping[int, Any]] = attrs.field(factory=dict)
+
+
 @attrs.define(eq=False)
 class OpenQuestion:
     """A question that a step of this process waits on."""
@@ -109,6 +142,8 @@ class LiveRun:
         take_turn: Takes its places, where that is done only once there is work to do.
         call_workflow: Runs another workflow, as the application does in-process.
         single: The name of the only step, where that is all there is to the plan; its times are the run's.
+        results: Of steps that need not be called again; of a durable run, where they are kept. None of most runs.
+        unfinished: What its steps had returned when one failed.
         loans: What it has borrowed, where the application lends anything to it.
         has_files: Files came with it, its output may name some, or it has a folder.
         folder: Its own, where it asked for it.
@@ -141,6 +176,8 @@ class LiveRun:
     limiter: Callable[[], anyio.CapacityLimiter]
     single: str | None = None
     loans: Loans | None = None
+    results: KnownResults | None = None
+    unfinished: Unfinished | None = None
     folders: Folders
     has_files: bool = False
     folder: Path | None = None
@@ -156,6 +193,21 @@ class LiveRun:
     has_waited: bool = False
     told_at: float = 0.0
     _changed: anyio.Event | None = attrs.field(default=None, init=False)
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether it goes on at the next start if it is dropped."""
+        return self.results is not None and self.results.durable
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether what cancels it is only the end of this process, or of the task that carries it."""
+        return self.dropped and self.is_durable and not self.cancelled and not self.overdue
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether it has left this process, and goes on at the next start."""
+        return self.results is not None and self.results.suspended
 
     @property
     def told_why(self) -> bool:
@@ -207,14 +259,22 @@ class LiveRun:
             self._changed = None
 
     async def until_settled(self) -> RunRecord:
-        """Wait until it has ended or waits for an answer, and return the record."""
+        """
+        Wait until it has ended or waits for an answer, and return the record.
+
+        Raises:
+            UnavailableError: The application stopped before, and the run goes on when it is started again.
+        """
         while not (self.record.ended or self.record.status == "waiting"):
+            if self.is_suspended:
+                text = f"the application stopped; run {self.record.id} goes on when it is started again"
+                raise UnavailableError(text, run_id=self.record.id)
             await self._change()
         return self.record
 
     async def until_ended(self) -> None:
-        """Wait until it has ended, its clean-up done."""
-        while not self.record.ended:
+        """Wait until it has ended or is suspended, its clean-up done."""
+        while not (self.record.ended or self.is_suspended):
             await self._change()
 
     async def _change(self) -> None:

@@ -29,11 +29,13 @@ from nexus.exceptions import (
 from nexus.models import Answers, Call, Event, Question, RunError, RunRecord, RunStatus, Scope, StepRow, StepStatus
 from nexus.workflows.calling import being_cancelled
 from nexus.workflows.codecs import Codecs
+from nexus.workflows.durable import StepResults
 from nexus.workflows.execution import TOLD, carry_out
 from nexus.workflows.feeds import Feed
 from nexus.workflows.folders import Folders
 from nexus.workflows.hooks import RunHooks
-from nexus.workflows.live import DETACHED, CallWorkflow, LiveRun, OpenQuestion
+from nexus.workflows.live import DETACHED, CallWorkflow, KnownResults, LiveRun, OpenQuestion
+from nexus.workflows.ownership import Ownership
 from nexus.workflows.plan import Plan
 from nexus.workflows.secrecy import RunSecrets
 from nexus.workflows.slots import Slots
@@ -62,6 +64,7 @@ class Work:
         inputs: The checked arguments; the run's own.
         seconds: How long the caller waits.
         hooks: What is called around it.
+        results: Of its steps, where some are known, or are to be kept.
     """
 
     plan: Plan
@@ -69,6 +72,7 @@ class Work:
     call: Call
     seconds: float | None = None
     hooks: RunHooks | None = None
+    results: KnownResults | None = None
 
 
 @attrs.define(eq=False)
@@ -97,6 +101,8 @@ class LocalRuntime(Runtime):
     queue_size: int = 10_000
     max_chunks: int = 10_000
     call_workflow: CallWorkflow | None = attrs.field(default=None, init=False)
+    ownership: Ownership | None = attrs.field(default=None, init=False)
+    results: StepResults | None = attrs.field(default=None, init=False)
     _feeds: OrderedDict[str, Feed] = attrs.field(factory=OrderedDict, init=False)
     _slots: tuple[Slots, ...] = attrs.field(init=False)
     _slots_of: WeakKeyDictionary[Plan, tuple[Slots, ...]] = attrs.field(factory=WeakKeyDictionary, init=False)
@@ -109,11 +115,21 @@ class LocalRuntime(Runtime):
 
     async def start(self, exit_stack: AsyncExitStack) -> None:
         """Open the task group that carries runs; stopping gives them a grace period, then cancels them."""
+        if self.ownership is not None:
+            self.ownership.lapsed = self._drop_lost
+            await self.ownership.start(exit_stack)
         exit_stack.callback(self._stopped)
         self._group = await exit_stack.enter_async_context(anyio.create_task_group())
         # The class of this event loop's own: `anyio.CancelScope()` looks it up each time, at half of its price.
         self._scope = type(anyio.CancelScope())
         exit_stack.push_async_callback(self._drain)
+        if self.ownership is not None:
+            await self.ownership.settle()
+
+    @property
+    def owner(self) -> str | None:
+        """See `Runtime.owner`."""
+        return None if self.ownership is None else self.ownership.owner
 
     def __attrs_post_init__(self) -> None:
         self._slots = (Slots("this application", self.concurrency, self.queue_size),)
@@ -149,8 +165,7 @@ class LocalRuntime(Runtime):
         live.interaction = interaction
         for name in [name for name in live.questions if name in live.record.answers and name not in live.record.questions]:
             waiting = live.questions.pop(name)
-            given = live.record.answers[name]
-            waiting.answer = given.value if live.secrets is None else live.secrets.answer(given)
+            waiting.answer = _given(live, name)
             waiting.answered.set()
 
     def hold(self, run_id: str, digest: str, answer: Any) -> None:
@@ -189,6 +204,7 @@ class LocalRuntime(Runtime):
             started=clock.monotonic(),
             slots=self._slots if parent is None and work.plan.concurrency is None else self._slots_for(work, parent),
             parent=parent,
+            results=work.results,
             call_workflow=self.call_workflow,
             max_chunks=self.max_chunks,
             single=None if work.plan.single is None else work.plan.single.name,
@@ -228,6 +244,8 @@ class LocalRuntime(Runtime):
     async def _carried(self, live: LiveRun, work: Work) -> None:
         try:
             await self._run(live, work, work.plan.timeout)
+            if live.is_durable and live.record.status == "succeeded" and self.results is not None:
+                await self.results.forget(live.record.id)
         except Exception as error:  # noqa: BLE001 - ends this run, never the group that carries the others
             if self._live.pop(live.record.id, None) is not None:
                 await self._settle_files(live, None)
@@ -237,6 +255,7 @@ class LocalRuntime(Runtime):
 
     async def _execute_carried(self, run: RunRecord, work: Work, interaction: Interaction) -> RunRecord:
         self._require_open(started=True)
+        run.complete(owner=self.owner, inputs=dict(run.inputs))
         live = self._carry(await self.runs.create(work.call.scope, run), work, interaction)
         try:
             with self._scope() if work.seconds is None else self.clock.timeout(work.seconds):
@@ -279,7 +298,7 @@ class LocalRuntime(Runtime):
             if scope.cancel_called:
                 # Also where a step took no notice, and came back with something too late.
                 output, error = None, _why(live, seconds, work.plan.timeout)
-            if error is not None and work.hooks is not None:
+            if error is not None and work.hooks is not None and not live.goes_on:
                 await work.hooks.tell(live, work.inputs, error)
         except BaseException:
             # The task that carries it is cancelled: its record still has to say so.
@@ -288,17 +307,26 @@ class LocalRuntime(Runtime):
         finally:
             current_run.reset(token)
             live.give_slots_back()
-        return await self._end(live, output, error)
+        return await (self._end if error is None else self._fail)(live, output, error)
 
     async def _end_cancelled(self, live: LiveRun, work: Work, seconds: float | None, error: BaseException | None) -> None:
         try:
             if error is None:
+                live.dropped = live.dropped or live.is_durable
                 error = _why(live, seconds, work.plan.timeout) if live.told_why else _gone(live)
-                if work.hooks is not None:
+                if work.hooks is not None and not live.goes_on:
                     await work.hooks.tell(live, work.inputs, error)
         finally:
             with anyio.move_on_after(CLEAN_UP_S, shield=True):
-                await self._end(live, None, error)
+                await self._fail(live, None, error)
+
+    async def _fail(self, live: LiveRun, output: Any, error: BaseException | None) -> RunRecord:
+        """End a run that has not succeeded, unless it goes on at the next start."""
+        if live.goes_on:
+            return await self._suspend(live)
+        if live.unfinished is not None and self.results is not None:
+            live.record = live.record.changed(plan_hash=await self.results.keep(live))
+        return await self._end(live, output, error)
 
     async def _begin_steps(self, live: LiveRun, plan: Plan) -> None:
         if plan.cached is None:
@@ -371,6 +399,31 @@ class LocalRuntime(Runtime):
         if live.feed is not None:
             live.feed.close()
 
+    async def _suspend(self, live: LiveRun) -> RunRecord:
+        """Leave a durable run to the next start."""
+        assert live.results is not None  # noqa: S101 - that is what makes it durable
+        withdrawn = live.results.withdrawn
+        try:
+            if withdrawn:
+                with anyio.move_on_after(CLEAN_UP_S, shield=True):
+                    await self._change(
+                        live, lambda record: record.changed(status="waiting", questions={**record.questions, **withdrawn})
+                    )
+        finally:
+            live.results.suspended = True
+            del self._live[live.record.id]
+            if live.feed is not None:
+                live.feed.close()
+            self._notify(live)
+        return live.record
+
+    async def _drop_lost(self) -> None:
+        """Drop the runs that another owner has taken over."""
+        for live in [live for live in self._live.values() if live.stored]:
+            if (await self.runs.get(Scope.ALL, live.record.id)).owner != self.owner:
+                live.dropped = True
+                live.cancel()
+
     def _keep(self, feed: Feed, run_id: str) -> None:
         """Keep what a run told for a while after its end: who submitted it may ask only then."""
         self._feeds[run_id] = feed
@@ -400,7 +453,13 @@ class LocalRuntime(Runtime):
         # Before the store has the question, for its answer may come before the store has replied.
         waiting = live.questions[name] = OpenQuestion(question)
         try:
-            await self._change(live, lambda record: _asking(record, question))
+            if not await self._was_asked(live, name):
+                await self._change(live, lambda record: _asking(record, question))
+            elif name not in live.record.questions:
+                live.questions.pop(name, None)
+                return _given(live, name)
+            # Where it was asked before, it expires when it would have.
+            question = live.record.questions.get(name, question)
             live.has_waited = True
             # Before its caller is woken, who may leave with the record.
             await live.announce("run.waiting", {"questions": [question.view()]})
@@ -410,13 +469,23 @@ class LocalRuntime(Runtime):
                 await waiting.answered.wait()
             if not live.questions and not live.holds_slots:
                 await live.take_slots(again=True)
-        except BaseException:
+        except BaseException as reason:
             # Nobody waits for it any more. What the store says to that must not take the place of the reason.
-            if live.questions.pop(name, None) is not None:
+            if live.questions.pop(name, None) is not None and not live.goes_on:
+                if live.results is not None and not isinstance(reason, Exception):
+                    live.results.withdrawn[name] = question
                 with anyio.move_on_after(CLEAN_UP_S, shield=True), suppress(Exception):
                     await self._change(live, lambda record: _without(record, name))
             raise
         return waiting.answer
+
+    async def _was_asked(self, live: LiveRun, name: str) -> bool:
+        """Whether the question was asked before the run was resumed, and is open, or answered."""
+        if live.results is None or name not in live.results.asked:
+            return False
+        live.results.asked.discard(name)
+        live.record = await self.runs.get(Scope.ALL, live.record.id)
+        return name in live.record.questions or name in live.record.answers
 
     async def _change(self, live: LiveRun, change: Callable[[RunRecord], RunRecord]) -> None:
         """Change the stored record; an answer may have come between, which must not be lost."""
@@ -427,6 +496,8 @@ class LocalRuntime(Runtime):
                 live.record = max(saved, live.record, key=attrgetter("version"))
             except ConflictError:
                 live.record = await self.runs.get(Scope.ALL, live.record.id)
+                if live.record.owner != self.owner:
+                    raise UnavailableError(f"another process carries run {live.record.id} now") from None
             else:
                 return
         raise ConflictError(f"the record of run {live.record.id} changes faster than this process can follow")
@@ -475,6 +546,11 @@ def _sooner(seconds: float | None, timeout: float | None) -> float | None:
     if seconds is None or timeout is None:
         return timeout if seconds is None else seconds
     return min(seconds, timeout)
+
+
+def _given(live: LiveRun, name: str) -> Any:
+    given = live.record.answers[name]
+    return given.value if live.secrets is None else live.secrets.answer(given)
 
 
 def _asking(record: RunRecord, question: Question) -> RunRecord:

@@ -12,6 +12,7 @@ from nexus.workflows.definition import Workflow
 from nexus.workflows.graph import Graph
 from nexus.workflows.injection import Lender
 from nexus.workflows.live import LiveRun
+from nexus.workflows.result_codecs import require_storable
 from nexus.workflows.retries import Retry
 from nexus.workflows.run import BlockingRun, Run
 from nexus.workflows.schema import has_format
@@ -84,6 +85,7 @@ class Plan:
     Attributes:
         in_line: Each step has at most one before and one after it, so that they run one after another with no task.
         takes_run: A step may ask.
+        durable: Each step's result is kept before the next is called, and a run that is dropped goes on at the next start.
         hands_out_files: A path may be in the output.
         lender: Has the application's dependencies.
         injects: A step has a parameter that gets one.
@@ -102,6 +104,7 @@ class Plan:
     in_line: bool
     takes_run: bool
     hands_out_files: bool
+    durable: bool
     lender: Lender
     injects: bool
     may_skip: bool
@@ -131,7 +134,10 @@ def compile_plan(workflow: Workflow, codecs: Codecs, lender: Lender) -> Plan:
     for step in graph.steps:
         for needed in step.needs:
             followers[needed].append(index[step.name])
-    steps = tuple(_planned(step, graph, index, followers) for step in graph.steps)
+    durable = workflow.options.durable
+    if durable:
+        require_storable(graph, signature, codecs)
+    steps = tuple(_planned(step, graph, index, followers, streams=not durable) for step in graph.steps)
     first = steps[0]
     alone = (
         len(steps) == 1
@@ -141,6 +147,7 @@ def compile_plan(workflow: Workflow, codecs: Codecs, lender: Lender) -> Plan:
         and first.timeout is None
         and first.retry is None
         and not first.injected
+        and not durable
     )
     last = graph.step(graph.output)
     output, namespace = last.final_result, last.definition.namespace
@@ -158,6 +165,7 @@ def compile_plan(workflow: Workflow, codecs: Codecs, lender: Lender) -> Plan:
         may_skip=any(step.when is not None for step in steps),
         timeout=workflow.options.timeout,
         concurrency=workflow.options.concurrency,
+        durable=durable,
         # The field of what somebody else describes can't tell.
         hands_out_files=field.holds_paths and has_format(codecs.output_schema(output, localns=namespace), {"path"}),
         single=first if alone and first.when is None else None,
@@ -166,7 +174,7 @@ def compile_plan(workflow: Workflow, codecs: Codecs, lender: Lender) -> Plan:
 
 
 def _streams(graph: Graph, source: StepNode) -> list[StepNode]:
-    """Return the fan-outs over what a step yields that wait for nothing else."""
+    """Return the fan-outs over what a step yields that wait for nothing else, to which it can be streamed."""
     if not source.yields or source.definition.retry is not None:
         return []
     return [
@@ -176,9 +184,11 @@ def _streams(graph: Graph, source: StepNode) -> list[StepNode]:
     ]
 
 
-def _planned(step: StepNode, graph: Graph, index: Mapping[str, int], followers: Mapping[str, list[int]]) -> PlannedStep:
+def _planned(
+    step: StepNode, graph: Graph, index: Mapping[str, int], followers: Mapping[str, list[int]], *, streams: bool
+) -> PlannedStep:
     definition, is_output = step.definition, step.name == graph.output
-    streams = _streams(graph, step)
+    streamed = _streams(graph, step) if streams else []
     source = graph.step(step.each[2]) if step.each is not None and step.each[1] else None
     when = None
     if definition.when is not None:
@@ -209,9 +219,9 @@ def _planned(step: StepNode, graph: Graph, index: Mapping[str, int], followers: 
         timeout=definition.timeout,
         run_in=definition.run_in,
         yields=step.yields,
-        streams_to=tuple(index[other.name] for other in streams),
-        is_streamed=source is not None and step in _streams(graph, source),
-        keeps=step.yields and (is_output or any(step.name in other.takes and other not in streams for other in graph.steps)),
+        streams_to=tuple(index[other.name] for other in streamed),
+        is_streamed=streams and source is not None and step in _streams(graph, source),
+        keeps=step.yields and (is_output or any(step.name in other.takes and other not in streamed for other in graph.steps)),
         is_output=is_output,
         followers=tuple(followers[step.name]),
         waits_for=len(step.needs),
