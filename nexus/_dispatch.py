@@ -27,7 +27,7 @@ from nexus.sessions import Sessions
 from nexus.workflows.files import FilesRoot
 from nexus.workflows.folders import Folders
 from nexus.workflows.live import SILENT
-from nexus.workflows.local import current_run
+from nexus.workflows.work import current_run
 
 __all__ = ["Dispatcher"]
 

@@ -168,8 +168,8 @@ def create_nexus(
     )
     if isinstance(runtime, LocalRuntime):
         runtime.call_workflow = app.execute_workflow
-        runtime.results = results
-        runtime.ownership = Ownership(runs, clock, executor.take_over, log_upkeep)
+        runtime.books.results = results
+        runtime.books.ownership = Ownership(runs, clock, executor.take_over, log_upkeep)
     for channel in channels:
         app.add_channel(channel)
     return app

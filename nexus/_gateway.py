@@ -28,10 +28,10 @@ from nexus.workflows.definition import FunctionOptions, Group, Workflow, definit
 from nexus.workflows.executor import Executor
 from nexus.workflows.handle import RunHandle, output_of
 from nexus.workflows.hooks import HookDecorators, Hooks
-from nexus.workflows.local import current_run
 from nexus.workflows.mapping import Rows, map_rows
 from nexus.workflows.results import ResultCache
 from nexus.workflows.steps import OnError
+from nexus.workflows.work import current_run
 
 __all__ = ["Nexus"]
 

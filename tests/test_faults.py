@@ -184,7 +184,7 @@ async def test_what_a_run_tells_after_its_caller_has_left_is_not_sent_to_that_ca
         again = await app.dispatch(request, Listening())
         assert again.run is not None
         assert again.run.status == "waiting"
-        live = app.executor.runtime._live[run_id]  # type: ignore[attr-defined]  # noqa: SLF001 - who is attached shows nowhere else
+        live = app.executor.runtime.books.live[run_id]  # type: ignore[attr-defined]  # who is attached shows nowhere else
         assert not isinstance(live.interaction, Listening)
         go_on.set()
         await call(app, "runs.answer", run_id=run_id, answer="y")

@@ -36,9 +36,9 @@ from nexus.workflows.durable import StepResults
 from nexus.workflows.execution import hidden
 from nexus.workflows.hooks import Hooks
 from nexus.workflows.live import DETACHED
-from nexus.workflows.local import Work
 from nexus.workflows.plan import Plan
 from nexus.workflows.secrecy import digest_of, sealed, slow_hash
+from nexus.workflows.work import Work
 
 __all__ = ["Executor", "error_of"]
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from functools import partial
-from operator import attrgetter
-from typing import Any, Final, cast
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -19,60 +16,32 @@ from anyio.lowlevel import RunVar
 from nexus.abc import Clock, Interaction, RunStore, Runtime
 from nexus.exceptions import (
     CancelledError,
-    ConflictError,
     DeadlineExceededError,
     NexusError,
     Problem,
     ResourceExhaustedError,
     UnavailableError,
 )
-from nexus.models import Answers, Call, Event, Question, RunError, RunRecord, RunStatus, Scope, StepRow, StepStatus
+from nexus.models import Answers, Event, RunError, RunRecord, Scope
+from nexus.workflows.bookkeeping import CLEAN_UP_S, Bookkeeping, given_to
 from nexus.workflows.calling import being_cancelled
 from nexus.workflows.codecs import Codecs
-from nexus.workflows.durable import StepResults
-from nexus.workflows.execution import TOLD, carry_out
+from nexus.workflows.execution import carry_out
 from nexus.workflows.feeds import Feed
 from nexus.workflows.folders import Folders
-from nexus.workflows.hooks import RunHooks
-from nexus.workflows.live import DETACHED, CallWorkflow, KnownResults, LiveRun, OpenQuestion
-from nexus.workflows.ownership import Ownership
+from nexus.workflows.live import DETACHED, CallWorkflow, LiveRun
 from nexus.workflows.plan import Plan
 from nexus.workflows.secrecy import RunSecrets
 from nexus.workflows.slots import Slots
+from nexus.workflows.work import Work, current_run
 
-__all__ = ["LocalRuntime", "Work", "current_run"]
+__all__ = ["LocalRuntime"]
 
 THREADS: Final = 40
-MOST_FEEDS: Final = 1000
-CLEAN_UP_S: Final = 5.0
-ATTEMPTS: Final = 20
 STOPPED: Final = "the application stopped before the run ended"
 NOT_STARTED: Final = "the application is not started: use it inside `async with app:`, entered and left in one task"
 
 LOST: Final = RunError(code="unavailable", message="the run's record could not be stored; the log has the reason")
-
-current_run: ContextVar[LiveRun | None] = ContextVar("nexus_current_run", default=None)
-"""The run in whose step this is."""
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Work:
-    """
-    What the local runtime is given to carry out.
-
-    Attributes:
-        inputs: The checked arguments; the run's own.
-        seconds: How long the caller waits.
-        hooks: What is called around it.
-        results: Of its steps, where some are known, or are to be kept.
-    """
-
-    plan: Plan
-    inputs: dict[str, Any] = attrs.field(repr=False)
-    call: Call
-    seconds: float | None = None
-    hooks: RunHooks | None = None
-    results: KnownResults | None = None
 
 
 @attrs.define(eq=False)
@@ -101,12 +70,9 @@ class LocalRuntime(Runtime):
     queue_size: int = 10_000
     max_chunks: int = 10_000
     call_workflow: CallWorkflow | None = attrs.field(default=None, init=False)
-    ownership: Ownership | None = attrs.field(default=None, init=False)
-    results: StepResults | None = attrs.field(default=None, init=False)
-    _feeds: OrderedDict[str, Feed] = attrs.field(factory=OrderedDict, init=False)
+    books: Bookkeeping = attrs.field(init=False)
     _slots: tuple[Slots, ...] = attrs.field(init=False)
     _slots_of: WeakKeyDictionary[Plan, tuple[Slots, ...]] = attrs.field(factory=WeakKeyDictionary, init=False)
-    _live: dict[str, LiveRun] = attrs.field(factory=dict, init=False)
     _group: TaskGroup | None = attrs.field(default=None, init=False)
     _stopping: bool = attrs.field(default=False, init=False)
     _scope: type[anyio.CancelScope] = attrs.field(default=anyio.CancelScope, init=False)
@@ -115,24 +81,27 @@ class LocalRuntime(Runtime):
 
     async def start(self, exit_stack: AsyncExitStack) -> None:
         """Open the task group that carries runs; stopping gives them a grace period, then cancels them."""
-        if self.ownership is not None:
-            self.ownership.lapsed = self._drop_lost
-            await self.ownership.start(exit_stack)
+        if self.books.ownership is not None:
+            self.books.ownership.lapsed = self._drop_lost
+            await self.books.ownership.start(exit_stack)
         exit_stack.callback(self._stopped)
         self._group = await exit_stack.enter_async_context(anyio.create_task_group())
         # The class of this event loop's own: `anyio.CancelScope()` looks it up each time, at half of its price.
         self._scope = type(anyio.CancelScope())
         exit_stack.push_async_callback(self._drain)
-        if self.ownership is not None:
-            await self.ownership.settle()
+        if self.books.ownership is not None:
+            await self.books.ownership.settle()
 
     @property
     def owner(self) -> str | None:
         """See `Runtime.owner`."""
-        return None if self.ownership is None else self.ownership.owner
+        return self.books.owner
 
     def __attrs_post_init__(self) -> None:
         self._slots = (Slots("this application", self.concurrency, self.queue_size),)
+        self.books = Bookkeeping(
+            runs=self.runs, clock=self.clock, folders=self.folders, report=self.report, settled=self._note_settled
+        )
 
     def require_open(self, work: Work) -> None:
         """See `Runtime.require_open`."""
@@ -153,31 +122,31 @@ class LocalRuntime(Runtime):
 
     async def settled(self, run_id: str) -> RunRecord:
         """See `Runtime.settled`."""
-        live = self._live.get(run_id)
+        live = self.books.live.get(run_id)
         return await self.runs.get(Scope.ALL, run_id) if live is None else await live.until_settled()
 
     async def resume(self, run_id: str, interaction: Interaction) -> None:
         """See `Runtime.resume`."""
-        live = self._live.get(run_id)
+        live = self.books.live.get(run_id)
         if live is None:
             raise UnavailableError(f"run {run_id} is not carried by this process any more")
         live.record = await self.runs.get(Scope.ALL, run_id)
         live.interaction = interaction
         for name in [name for name in live.questions if name in live.record.answers and name not in live.record.questions]:
             waiting = live.questions.pop(name)
-            waiting.answer = _given(live, name)
+            waiting.answer = given_to(live, name)
             waiting.answered.set()
 
     def hold(self, run_id: str, digest: str, answer: Any) -> None:
         """See `Runtime.hold`."""
-        live = self._live.get(run_id)
+        live = self.books.live.get(run_id)
         if live is None:
             raise UnavailableError(f"run {run_id} is not carried by this process, and only that may have its secrets")
         live.keep_secrets().hold(digest, answer)
 
     async def cancel(self, run_id: str) -> None:
         """See `Runtime.cancel`."""
-        live = self._live.get(run_id)
+        live = self.books.live.get(run_id)
         if live is not None:
             live.cancelled = True
             live.cancel()
@@ -193,13 +162,13 @@ class LocalRuntime(Runtime):
         clock, call = self.clock, work.call
         form = call.request.form
         parent = None if call.parent is None or call.request.detach else current_run.get()
-        live = self._live[run.id] = LiveRun(
+        live = self.books.live[run.id] = LiveRun(
             record=run,
             call=call,
             interaction=interaction,
             clock=clock,
             codecs=self.codecs,
-            park=self._park,
+            park=self.books.park,
             limiter=self._limiter,
             started=clock.monotonic(),
             slots=self._slots if parent is None and work.plan.concurrency is None else self._slots_for(work, parent),
@@ -244,13 +213,13 @@ class LocalRuntime(Runtime):
     async def _carried(self, live: LiveRun, work: Work) -> None:
         try:
             await self._run(live, work, work.plan.timeout)
-            if live.is_durable and live.record.status == "succeeded" and self.results is not None:
-                await self.results.forget(live.record.id)
+            if live.is_durable and live.record.status == "succeeded" and self.books.results is not None:
+                await self.books.results.forget(live.record.id)
         except Exception as error:  # noqa: BLE001 - ends this run, never the group that carries the others
-            if self._live.pop(live.record.id, None) is not None:
-                await self._settle_files(live, None)
+            if self.books.live.pop(live.record.id, None) is not None:
+                await self.books.settle_files(live, None)
                 live.record = live.record.changed(status="failed", error=attrs.evolve(LOST, exception=error))
-                self._notify(live)
+                self.books.notify(live)
             self.report(live.record, error)
 
     async def _execute_carried(self, run: RunRecord, work: Work, interaction: Interaction) -> RunRecord:
@@ -307,7 +276,7 @@ class LocalRuntime(Runtime):
         finally:
             current_run.reset(token)
             live.give_slots_back()
-        return await (self._end if error is None else self._fail)(live, output, error)
+        return await (self.books.end if error is None else self.books.fail)(live, output, error)
 
     async def _end_cancelled(self, live: LiveRun, work: Work, seconds: float | None, error: BaseException | None) -> None:
         try:
@@ -318,15 +287,7 @@ class LocalRuntime(Runtime):
                     await work.hooks.tell(live, work.inputs, error)
         finally:
             with anyio.move_on_after(CLEAN_UP_S, shield=True):
-                await self._fail(live, None, error)
-
-    async def _fail(self, live: LiveRun, output: Any, error: BaseException | None) -> RunRecord:
-        """End a run that has not succeeded, unless it goes on at the next start."""
-        if live.goes_on:
-            return await self._suspend(live)
-        if live.unfinished is not None and self.results is not None:
-            live.record = live.record.changed(plan_hash=await self.results.keep(live))
-        return await self._end(live, output, error)
+                await self.books.fail(live, None, error)
 
     async def _begin_steps(self, live: LiveRun, plan: Plan) -> None:
         if plan.cached is None:
@@ -344,172 +305,32 @@ class LocalRuntime(Runtime):
             raise Problem(error.code, error.message) from None
         if live.record.status == "pending":
             try:
-                await self._change(live, lambda record: record.changed(status="running"))
+                await self.books.change(live, lambda record: record.changed(status="running"))
             except Exception as error:
                 raise UnavailableError(LOST.message) from error
 
-    async def _end(self, live: LiveRun, output: Any, error: BaseException | None) -> RunRecord:
-        record = live.record
-        status: RunStatus = "succeeded" if error is None else "cancelled" if isinstance(error, CancelledError) else "failed"
-        failure = None if error is None else _failure(error)
-        duration = self.clock.monotonic() - live.started
-        # A record that no store has yet is nobody else's: it need not be copied.
-        ended = (record.changed if live.stored else record.complete)(
-            status=status,
-            ended_at=self.clock.now(),
-            duration=duration,
-            questions={},
-            output=output,
-            file_rows=await self._settle_files(live, output) if live.has_files else (),
-            error=failure,
-            step_rows=live.steps or _only_step(live, status, duration, failure),
-        )
-        if live.secrets is not None:
-            ended = live.secrets.concealed(ended)
-            failure = ended.error
-        try:
-            if live.stored:
-                await self._change(live, lambda latest: ended.changed(answers=latest.answers, version=latest.version))
-            else:
-                live.record = await self.runs.create(live.call.scope, ended)
-        except BaseException:
-            live.record = ended
-            raise
-        finally:
-            del self._live[record.id]
-            if live.feed is not None:
-                self._keep(live.feed, record.id)
-            if live.folder is not None:
-                self.folders.keep(record.id, live.folder)
-            if failure is not None and error is not None:
-                live.record = live.record.changed(error=attrs.evolve(failure, exception=error))
-                if failure.code in {"failed", "internal"}:
-                    self.report(live.record, error if live.secrets is None else live.secrets.told(error))
-            if ended.redacted and failure is None:
-                live.record = live.record.changed(returned=output)
-            if live.is_followed:
-                await self._announce_end(live, {} if failure is None else {"code": failure.code})
-            self._notify(live)
-        return live.record
-
-    async def _announce_end(self, live: LiveRun, data: Mapping[str, Any]) -> None:
-        """Tell who follows it, before its caller is woken, who may leave with the record; no listener holds it up for long."""
-        with anyio.move_on_after(CLEAN_UP_S, shield=True), suppress(Exception):
-            await live.announce(f"run.{live.record.status}", data)
-        if live.feed is not None:
-            live.feed.close()
-
-    async def _suspend(self, live: LiveRun) -> RunRecord:
-        """Leave a durable run to the next start."""
-        assert live.results is not None  # noqa: S101 - that is what makes it durable
-        withdrawn = live.results.withdrawn
-        try:
-            if withdrawn:
-                with anyio.move_on_after(CLEAN_UP_S, shield=True):
-                    await self._change(
-                        live, lambda record: record.changed(status="waiting", questions={**record.questions, **withdrawn})
-                    )
-        finally:
-            live.results.suspended = True
-            del self._live[live.record.id]
-            if live.feed is not None:
-                live.feed.close()
-            self._notify(live)
-        return live.record
-
     async def _drop_lost(self) -> None:
         """Drop the runs that another owner has taken over."""
-        for live in [live for live in self._live.values() if live.stored]:
+        for live in [live for live in self.books.live.values() if live.stored]:
             if (await self.runs.get(Scope.ALL, live.record.id)).owner != self.owner:
                 live.dropped = True
                 live.cancel()
 
-    def _keep(self, feed: Feed, run_id: str) -> None:
-        """Keep what a run told for a while after its end: who submitted it may ask only then."""
-        self._feeds[run_id] = feed
-        if len(self._feeds) > MOST_FEEDS:
-            self._feeds.popitem(last=False)
-
     async def events(self, run_id: str, *, after: int = 0) -> AsyncIterator[Event]:
         """See `Runtime.events`."""
-        live = self._live.get(run_id)
-        feed = self._feeds.get(run_id) if live is None else live.feed
+        feed = self.books.feed(run_id)
         if feed is None:
             raise UnavailableError(f"the events of run {run_id} are not kept here any more; its record is")
         async for event in feed.events(after=after):
             yield event
 
-    async def _settle_files(self, live: LiveRun, output: Any) -> Sequence[tuple[str, str]]:
-        form = live.call.request.form
-        rows, stays = await self.folders.settle(output, uploads=None if form is None else form.folder, folder=live.folder)
-        if not stays:
-            live.folder = None
-        return rows
-
-    async def _park(self, live: LiveRun, question: Question) -> Any:
-        name = question.name
-        if name in live.questions:
-            raise ValueError(f"a question named {name!r} is open already; give each its own name=")
-        # Before the store has the question, for its answer may come before the store has replied.
-        waiting = live.questions[name] = OpenQuestion(question)
-        try:
-            if not await self._was_asked(live, name):
-                await self._change(live, lambda record: _asking(record, question))
-            elif name not in live.record.questions:
-                live.questions.pop(name, None)
-                return _given(live, name)
-            # Where it was asked before, it expires when it would have.
-            question = live.record.questions.get(name, question)
-            live.has_waited = True
-            # Before its caller is woken, who may leave with the record.
-            await live.announce("run.waiting", {"questions": [question.view()]})
-            self._notify(live)
-            live.give_slots_back()
-            with live.until(question.expires_at):
-                await waiting.answered.wait()
-            if not live.questions and not live.holds_slots:
-                await live.take_slots(again=True)
-        except BaseException as reason:
-            # Nobody waits for it any more. What the store says to that must not take the place of the reason.
-            if live.questions.pop(name, None) is not None and not live.goes_on:
-                if live.results is not None and not isinstance(reason, Exception):
-                    live.results.withdrawn[name] = question
-                with anyio.move_on_after(CLEAN_UP_S, shield=True), suppress(Exception):
-                    await self._change(live, lambda record: _without(record, name))
-            raise
-        return waiting.answer
-
-    async def _was_asked(self, live: LiveRun, name: str) -> bool:
-        """Whether the question was asked before the run was resumed, and is open, or answered."""
-        if live.results is None or name not in live.results.asked:
-            return False
-        live.results.asked.discard(name)
-        live.record = await self.runs.get(Scope.ALL, live.record.id)
-        return name in live.record.questions or name in live.record.answers
-
-    async def _change(self, live: LiveRun, change: Callable[[RunRecord], RunRecord]) -> None:
-        """Change the stored record; an answer may have come between, which must not be lost."""
-        for _ in range(ATTEMPTS):
-            try:
-                saved = await self.runs.save(change(live.record), expected_version=live.record.version)
-                # Somebody may have answered, and `resume` have read it, before this was told.
-                live.record = max(saved, live.record, key=attrgetter("version"))
-            except ConflictError:
-                live.record = await self.runs.get(Scope.ALL, live.record.id)
-                if live.record.owner != self.owner:
-                    raise UnavailableError(f"another process carries run {live.record.id} now") from None
-            else:
-                return
-        raise ConflictError(f"the record of run {live.record.id} changes faster than this process can follow")
-
-    def _notify(self, live: LiveRun) -> None:
-        live.notify()
+    def _note_settled(self) -> None:
         if self._drained is not None and self._is_drained():
             self._drained.set()
 
     def _is_drained(self) -> bool:
         """Nothing runs, or only waits for answers that could not be taken any more."""
-        return all(live.questions for live in self._live.values())
+        return all(live.questions for live in self.books.live.values())
 
     async def _drain(self) -> None:
         self._stopping = True
@@ -520,7 +341,7 @@ class LocalRuntime(Runtime):
                 with anyio.move_on_after(self.grace):
                     await self._drained.wait()
         finally:
-            dropped = list(self._live.values())
+            dropped = list(self.books.live.values())
             for live in dropped:
                 live.dropped = True
                 live.cancel()
@@ -548,24 +369,6 @@ def _sooner(seconds: float | None, timeout: float | None) -> float | None:
     return min(seconds, timeout)
 
 
-def _given(live: LiveRun, name: str) -> Any:
-    given = live.record.answers[name]
-    return given.value if live.secrets is None else live.secrets.answer(given)
-
-
-def _asking(record: RunRecord, question: Question) -> RunRecord:
-    return record.changed(
-        status="waiting",
-        questions={**record.questions, question.name: question},
-        answers={name: answer for name, answer in record.answers.items() if name != question.name},
-    )
-
-
-def _without(record: RunRecord, name: str) -> RunRecord:
-    questions = {other: question for other, question in record.questions.items() if other != name}
-    return record.changed(questions=questions, status="waiting" if questions else "running")
-
-
 def _why(live: LiveRun, seconds: float | None, timeout: float | None) -> NexusError:
     """Say why the run's scope was cancelled."""
     if live.cancelled:
@@ -579,17 +382,3 @@ def _why(live: LiveRun, seconds: float | None, timeout: float | None) -> NexusEr
 def _gone(live: LiveRun) -> NexusError:
     """Say why the task that carries the run was cancelled, where nobody said."""
     return UnavailableError(STOPPED) if live.carried else CancelledError("its caller went away")
-
-
-def _only_step(live: LiveRun, status: RunStatus, duration: float, failure: RunError | None) -> list[StepRow]:
-    """Return the row of the step of a plan that has no other, whose times are the run's."""
-    step = live.single
-    if step is None:
-        return []
-    return [(step, cast("StepStatus", status), 0.0, duration, None if failure is None else failure.message, 1)]
-
-
-def _failure(error: BaseException) -> RunError:
-    if isinstance(error, TOLD):
-        return RunError(code=error.code, message=error.message, details=error.details)
-    return RunError(code="failed", message=f"{type(error).__name__}: {error}", private=True)

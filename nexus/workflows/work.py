@@ -1,0 +1,38 @@
+"""What a run consists of, beside its record."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+import attrs
+
+from nexus.models import Call
+from nexus.workflows.hooks import RunHooks
+from nexus.workflows.live import KnownResults, LiveRun
+from nexus.workflows.plan import Plan
+
+__all__ = ["Work", "current_run"]
+
+current_run: ContextVar[LiveRun | None] = ContextVar("nexus_current_run", default=None)
+"""The run in whose step this is."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Work:
+    """
+    What the local runtime is given to carry out.
+
+    Attributes:
+        inputs: The checked arguments; the run's own.
+        seconds: How long the caller waits.
+        hooks: What is called around it.
+        results: Of its steps, where some are known, or are to be kept.
+    """
+
+    plan: Plan
+    inputs: dict[str, Any] = attrs.field(repr=False)
+    call: Call
+    seconds: float | None = None
+    hooks: RunHooks | None = None
+    results: KnownResults | None = None
