@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nexus
-from nexus import ConflictError, Nexus, NotFoundError, Run, Workflow, WorkflowFailedError, WorkflowNotFoundError
+from nexus import ConflictError, Nexus, NotFoundError, Request, Run, Workflow, WorkflowFailedError, WorkflowNotFoundError
 from nexus.memory import MemoryStepStore
-from nexus.models import APPLICATION, Principal, RunRecord, Scope
+from nexus.models import APPLICATION, Caller, Principal, RunRecord, Scope
 from nexus.testing import Client, FakeClock
 from nexus.workflows.live import SILENT
 from nexus_starlette import asgi
@@ -512,3 +512,25 @@ def test_a_random_graph_is_retried_until_it_succeeds_and_calls_no_step_again_tha
 
     assert anyio.run(main) == count - 1
     assert sorted(succeeded) == list(range(count))
+
+
+async def test_who_is_told_of_a_failure_is_told_which_run_can_be_retried() -> None:
+    fails = [True]
+
+    @nexus.workflow
+    async def flaky() -> str:
+        if fails.pop():
+            raise OSError("not yet")
+        return "done"
+
+    app = nexus.create_nexus(nexus.NexusConfig())
+    app.register(flaky)
+    fails.insert(0, False)
+    caller = Caller(channel="api")
+    async with app:
+        failed = await app.dispatch(Request(operation="flaky", arguments={}, caller=caller))
+        assert failed.error is not None
+        arguments = {"run_id": failed.error.details["run_id"]}
+        again = await app.dispatch(Request(operation="runs.retry", arguments=arguments, caller=caller))
+    assert again.run is not None
+    assert again.run.output == "done"

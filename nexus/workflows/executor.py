@@ -410,7 +410,10 @@ def error_of(record: RunRecord) -> NexusError | None:
     if not failure.private and isinstance(failure.exception, NexusError):
         return failure.exception
     if failure.private:
-        return hidden(failure.exception, record.request_id)
+        told = hidden(failure.exception, record.request_id)
+        # By which it can be looked at, and retried.
+        told.details["run_id"] = record.id
+        return told
     kinds = {"cancelled": CancelledError, "deadline_exceeded": DeadlineExceededError, "unavailable": UnavailableError}
     if failure.code in kinds:
         return kinds[failure.code](failure.message, **failure.details)
