@@ -1,10 +1,16 @@
-"""Our own stores pass the suites that outside authors use."""
+"""Our own stores and runtime pass the suites that outside authors use."""
 
 from __future__ import annotations
 
+from nexus import Nexus, NexusConfig, create_nexus
 from nexus.cache import MemoryCache
 from nexus.memory import MemoryRunStore, MemorySessionStore, MemoryStepStore
-from nexus.testing import CacheContract, RunStoreContract, SessionStoreContract, StepStoreContract
+from nexus.testing import CacheContract, RunStoreContract, RuntimeContract, SessionStoreContract, StepStoreContract
+
+
+class TestLocalRuntime(RuntimeContract):
+    def make_app(self) -> Nexus:
+        return create_nexus(NexusConfig(shutdown_grace=0.1))
 
 
 class TestMemoryRunStore(RunStoreContract):

@@ -9,7 +9,7 @@ For tests of workflows, and for authors of channels and stores.
         assert summary.millimetres == 55.9
 
 `Client` calls an application in the same process, on any of its channels; `FakeClock` is time that a test owns; the contract
-suites are the tests that every store passes; `inputs` makes hypothesis strategies of what a workflow takes;
+suites are the tests that every store and runtime passes; `inputs` makes hypothesis strategies of what a workflow takes;
 `nexus.testing.pytest_plugin` brings the fixture `nexus_client`. Nothing here is imported by `import nexus`, pytest only by the
 plugin and the contract suites, and hypothesis only by `inputs`.
 """
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nexus.testing.clock import FakeClock
     from nexus.testing.input_strategies import inputs
     from nexus.testing.run_store_contract import RunStoreContract
+    from nexus.testing.runtime_contract import RuntimeContract
     from nexus.testing.session_store_contract import SessionStoreContract
     from nexus.testing.step_store_contract import StepStoreContract
     from nexus.testing.wires import Wire, error_of
@@ -36,6 +37,7 @@ __all__ = [
     "Client",
     "FakeClock",
     "RunStoreContract",
+    "RuntimeContract",
     "SessionStoreContract",
     "StepStoreContract",
     "Wire",
@@ -49,6 +51,7 @@ PLACES = {
     "Client": "nexus.testing.client",
     "FakeClock": "nexus.testing.clock",
     "RunStoreContract": "nexus.testing.run_store_contract",
+    "RuntimeContract": "nexus.testing.runtime_contract",
     "SessionStoreContract": "nexus.testing.session_store_contract",
     "StepStoreContract": "nexus.testing.step_store_contract",
     "Wire": "nexus.testing.wires",
