@@ -35,7 +35,7 @@ LONGEST_KEY: Final = 255
 DEEPEST: Final = 32
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, repr=False)
 class Dispatcher:
     """
     Carries out requests.

@@ -25,7 +25,7 @@ __all__ = ["BlockingNexus", "BlockingRunHandle", "sync"]
 END: Final = object()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class BlockingRunHandle:
     """`RunHandle` without `await`."""
 
@@ -58,7 +58,7 @@ class BlockingRunHandle:
         return BlockingRunHandle(self._portal, self._portal.call(self._handle.retry))
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class RowsOfThread(AsyncIterator[Mapping[str, Any]]):
     """Rows that the event loop asks for one by one, and another thread takes: they may be bound to it, or block."""
 
@@ -93,7 +93,7 @@ class RowsOfThread(AsyncIterator[Mapping[str, Any]]):
             pass
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class BlockingNexus:
     """An application that is started, for code without an event loop; may be used from any thread but the loop's own."""
 

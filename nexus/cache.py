@@ -49,7 +49,7 @@ class Entries(cachetools.LRUCache[str, Kept]):
                 del self.tagged[tag]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class MemoryCache(Cache):
     """
     Keep bytes in memory; what was not used for longest makes room.

@@ -75,7 +75,7 @@ def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
     return (*parts, (END, 0, ""))
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Catalogue:
     """
     Operations by name and version.

@@ -56,7 +56,7 @@ def _page(chosen: list[Any], limit: int) -> Page[Any]:
     return Page(chosen[:limit], _cursor(last.created_at, last.id))
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class MemoryRunStore(RunStore):
     """
     Keep records of runs in memory.
@@ -180,7 +180,7 @@ class MemoryRunStore(RunStore):
             del self._ended[run_id]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class MemorySessionStore(SessionStore):
     """
     Keep sessions in memory.
@@ -255,7 +255,7 @@ class MemorySessionStore(SessionStore):
         del self._by_token[self._tokens.pop(session_id)]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class MemoryStepStore(StepStore):
     """
     Keep results of steps in memory.

@@ -31,7 +31,7 @@ PAGE: Final = 100
 UPCOMING: Final = 3
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, repr=False)
 class Scheduler(Service):
     """
     Fire the schedules of the catalogue while the application is started; with none there, no task runs.

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import attrs
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from nexus.abc import Interaction
 from nexus.exceptions import UnavailableError
 from nexus.models import Answers, Event, Question, Response
 from nexus.workflows.handle import output_of
 
+if TYPE_CHECKING:
+    # At run time only who streams has use for it.
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
 __all__ = ["RunStream", "Streaming", "streamed"]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Streaming(Interaction):
     """A caller that takes every event as it comes, and answers by another call, or not at all."""
 

@@ -38,7 +38,7 @@ class Fake:
     value: Any
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Dependencies(Service):
     """
     Opens, shares and closes dependencies; steps see them through `Lender` and `Loans`.

@@ -21,7 +21,7 @@ Report = Callable[[str, BaseException], None]
 Start = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Loan:
     """
     A dependency from when it is opened until it is closed, both by one task of its own.
@@ -113,7 +113,7 @@ class Loan:
             await self._ended.wait()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Lifetime:
     """
     What is open for as long as one step, one run, one session or the application lasts.

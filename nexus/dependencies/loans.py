@@ -40,7 +40,7 @@ class Source(Protocol):
         ...
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class RunLoans:
     """
     What one run has borrowed; see `Loans`.

@@ -49,7 +49,7 @@ class RunFile:
     media_type: str
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Form:
     """
     Arguments of a request that are still to be read, with files among them. Like a `Call` it is filled in on the way.

@@ -28,7 +28,7 @@ CLEAN_UP_S: Final = 5.0
 ATTEMPTS: Final = 20
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, repr=False)
 class Bookkeeping:
     """
     Keeps the records of the runs that this process carries.
@@ -113,7 +113,10 @@ class Bookkeeping:
 
     async def _announce_end(self, live: LiveRun, data: Mapping[str, Any]) -> None:
         """Tell who follows it, before its caller is woken, who may leave with the record; no listener holds it up for long."""
-        with anyio.move_on_after(CLEAN_UP_S, shield=True), suppress(Exception):
+        if live.interaction.follows:
+            with anyio.move_on_after(CLEAN_UP_S, shield=True), suppress(Exception):
+                await live.announce(f"run.{live.record.status}", data)
+        else:
             await live.announce(f"run.{live.record.status}", data)
         if live.feed is not None:
             live.feed.close()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import math
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
@@ -31,6 +31,10 @@ def being_cancelled() -> bool:
     """Whether the task that calls this is being cancelled, by a cancel scope or natively."""
     if anyio.current_effective_deadline() == -math.inf:
         return True
+    # Not imported here: where it has not been, this runs on another event loop.
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
     try:
         task = asyncio.current_task()
     except RuntimeError:  # another event loop, which has no other way to cancel

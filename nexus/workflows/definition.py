@@ -14,7 +14,6 @@ import attrs
 from nexus.exceptions import RegistrationError
 from nexus.models import Hints
 from nexus.workflows.caching import CachePolicy, policy_of
-from nexus.workflows.drawing import graph_html
 from nexus.workflows.graph import Graph, analyse
 from nexus.workflows.retries import Retry
 from nexus.workflows.schedules import Schedule, ScheduleOption, make_schedules
@@ -280,6 +279,8 @@ class Workflow:
         return analyse(self.steps, output=self.options.output, place=self.place)
 
     def _repr_html_(self) -> str:
+        from nexus.workflows.drawing import graph_html  # noqa: PLC0415 - only a notebook needs it
+
         return graph_html(f"{self.options.name}@{self.options.version}", self.graph)
 
     def __repr__(self) -> str:

@@ -30,7 +30,7 @@ Key = tuple[str, str]
 """What kind of node it is, and its name: a step may be called as an input is."""
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, repr=False)
 class Node:
     """
     A box.

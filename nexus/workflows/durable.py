@@ -27,7 +27,7 @@ RESULT: Final = b"="
 FAILURE: Final = b"!"
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, repr=False)
 class RunResults:
     """
     The results of steps that one run has kept, see `nexus.workflows.live.KnownResults`.
@@ -98,7 +98,7 @@ def _note(live: LiveRun, name: str, error: str | None) -> None:
     live.steps.append((name, "succeeded" if error is None else "failed", now, now, error, 0))
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class StepResults:
     """
     Keeps and finds results of steps.

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import attrs
-from anyio.streams.memory import MemoryObjectReceiveStream
 
 from nexus.exceptions import CancelledError, DeadlineExceededError, NexusError, Problem, UnavailableError, WorkflowFailedError
 from nexus.workflows.calling import call_step, recorded
@@ -18,6 +17,10 @@ from nexus.workflows.live import LiveRun, Unfinished
 from nexus.workflows.plan import Plan, PlannedStep
 from nexus.workflows.run import Run
 from nexus.workflows.steps import StepFailure
+
+if TYPE_CHECKING:
+    # At run time only a workflow that streams has use for it.
+    from anyio.streams.memory import MemoryObjectReceiveStream
 
 __all__ = ["TOLD", "carry_out", "failure_of", "hidden", "told"]
 
@@ -156,7 +159,7 @@ async def _skip(live: LiveRun, plan: Plan, index: int, results: list[Any]) -> An
     return SKIPPED
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class FanOut:
     """
     A step called once per item.

@@ -46,7 +46,7 @@ ATTEMPTS: Final = 20
 CLEAN_UP_S: Final = 5.0
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Executor:
     """Carry out workflows: one record per run."""
 

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any, Final
 
 import anyio
 import attrs
 
-from nexus.models import Event
+from nexus.models import Event, RunRecord
 
 __all__ = ["MOST_EVENTS", "Feed"]
 
 MOST_EVENTS: Final = 1000
 
+Note = tuple[int, str, Mapping[str, Any], datetime]
+"""Number, type, data and time of an event that nobody may ever look at."""
 
-@attrs.define(eq=False)
+
+@attrs.define(eq=False, repr=False)
 class Feed:
     """
     The last events of a run, in order, numbered from 1 on; a listener that is too slow misses the oldest, and is told so.
 
     Attributes:
+        record: The run's, as it began.
         count: How many there have been.
     """
 
+    record: RunRecord
     count: int = 0
-    _kept: deque[Event] = attrs.field(factory=lambda: deque(maxlen=MOST_EVENTS), init=False)
+    _kept: deque[Event | Note] = attrs.field(factory=lambda: deque(maxlen=MOST_EVENTS), init=False)
     _closed: bool = attrs.field(default=False, init=False)
     _changed: anyio.Event | None = attrs.field(default=None, init=False)
 
-    def put(self, event: Event) -> None:
-        """Add an event; who listens gets it."""
+    def put(self, event: Event | Note) -> None:
+        """Add an event, or what one is made of when somebody listens."""
         self.count += 1
         self._kept.append(event)
         self._wake()
@@ -50,14 +56,13 @@ class Feed:
         while True:
             first = self.count - len(self._kept) + 1
             if after + 1 < first:
-                oldest = self._kept[0]
                 missed = {"count": first - after - 1}
                 after = first - 1
-                yield attrs.evolve(oldest, id=f"{oldest.run_id}-{after}", type="run.missed", data=missed)
+                yield self.record.event(after, "run.missed", missed, time=_time_of(self._kept[0]))
             elif after < self.count:
                 event = self._kept[after + 1 - first]
                 after += 1
-                yield event
+                yield event if isinstance(event, Event) else self.record.event(*event[:3], time=event[3])
             elif self._closed:
                 return
             else:
@@ -69,3 +74,7 @@ class Feed:
         if self._changed is not None:
             self._changed.set()
             self._changed = None
+
+
+def _time_of(event: Event | Note) -> datetime:
+    return event.time if isinstance(event, Event) else event[3]

@@ -34,7 +34,7 @@ FileRow = tuple[str, str]
 T = TypeVar("T")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Folders(Service):
     """
     Makes folders, and removes them.

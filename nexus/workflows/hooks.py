@@ -171,7 +171,7 @@ def _context(live: LiveRun, inputs: Mapping[str, Any]) -> RunContext:
     )
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Hooks(Service):
     """
     All hooks of an application.

@@ -48,7 +48,7 @@ class Detached(Silent):
     answers = Answers.LATER
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class ThroughParent(Interaction):
     """How a run talks that another waits for: by way of the other, to whoever listens to that."""
 
@@ -100,7 +100,7 @@ class KnownResults(Protocol):
         ...
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Unfinished:
     """
     What a run had when it failed.
@@ -116,7 +116,7 @@ class Unfinished:
     fan_outs: dict[str, Mapping[int, Any]] = attrs.field(factory=dict)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class OpenQuestion:
     """A question that a step of this process waits on."""
 
@@ -125,7 +125,7 @@ class OpenQuestion:
     answer: Any = None
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, repr=False)
 class LiveRun:
     """
     What this process knows of a run that has not ended.
@@ -246,11 +246,14 @@ class LiveRun:
 
     async def announce(self, type_: str, data: Mapping[str, Any]) -> None:
         """Tell who follows it what became of it."""
-        event = self.event(type_, data)
-        if self.feed is not None:
-            self.feed.put(event)
         if self.interaction.follows:
+            event = self.event(type_, data)
+            if self.feed is not None:
+                self.feed.put(event)
             await self.interaction.tell(event)
+        elif self.feed is not None:
+            number = self.asked[""] = self.asked.get("", 0) + 1
+            self.feed.put((number, type_, data, self.clock.now()))
 
     def notify(self) -> None:
         """Wake up who waits until it has settled or ended."""

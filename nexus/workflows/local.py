@@ -44,7 +44,7 @@ NOT_STARTED: Final = "the application is not started: use it inside `async with 
 LOST: Final = RunError(code="unavailable", message="the run's record could not be stored; the log has the reason")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class LocalRuntime(Runtime):
     """
     Carry runs as coroutines of this process.
@@ -205,7 +205,7 @@ class LocalRuntime(Runtime):
         self._require_open(started=True)
         live = self._begin(run, work, interaction)
         live.stored = live.carried = True
-        live.feed = Feed()
+        live.feed = Feed(run)
         assert self._group is not None  # noqa: S101 - required above
         self._group.start_soon(self._carried, live, work, name=f"run {run.id}")
         return live

@@ -50,7 +50,7 @@ async def map_rows(
     return [mapping.outputs[number] for number in sorted(mapping.outputs)]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class RowMapping:
     """
     The rows of one call.

@@ -23,7 +23,7 @@ LONG: Final = timedelta(days=36_500)
 CLEAN_UP_S: Final = 5.0
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Ownership:
     """
     Keeps the lease of one runtime while it is started.

@@ -28,7 +28,7 @@ __all__ = ["KeptResults", "ResultCache", "kept_results"]
 ReportProblem = Callable[[str, str, BaseException | None], None]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Flight:
     """
     One execution that others wait for.
@@ -46,7 +46,7 @@ class Flight:
     outdated: bool = False
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, repr=False)
 class ResultCache:
     """
     The results that an application keeps: `app.cache`.
@@ -118,7 +118,7 @@ class ResultCache:
             self.report(workflow, "the cache can't be written", error)
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, repr=False)
 class KeptResults:
     """
     How the results of one workflow are kept.

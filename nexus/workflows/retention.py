@@ -17,7 +17,7 @@ __all__ = ["Retention"]
 EVERY: Final = timedelta(hours=1)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Retention(Service):
     """
     Removes the records of runs that ended long ago, and what is kept of their steps, once an hour.

@@ -30,7 +30,7 @@ BREATH = 0.02
 ATTEMPTS = 3
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class RunLog:
     """Tells the caller, while the run goes on, what it may want to know."""
 
@@ -268,7 +268,7 @@ class Run:
             live.told_at = live.clock.monotonic()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class BlockingRunLog:
     """`RunLog` without `await`."""
 

@@ -88,7 +88,7 @@ def _redactor(field: Field) -> Redactor:
     return Redactor(defs.standalone(field.schema(defs)))
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class RunSecrets:
     """
     The secrets of one run, in the process that carries it.

@@ -12,7 +12,7 @@ from nexus.exceptions import ResourceExhaustedError
 __all__ = ["Slots"]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Slots:
     """
     A number of places, given in the order in which they are asked for.

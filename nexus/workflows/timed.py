@@ -34,7 +34,7 @@ class Firing:
     run_id: str
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, repr=False)
 class Timed:
     """
     A schedule, and how far it has got.

@@ -18,7 +18,7 @@ SECOND: Final = timedelta(seconds=1)
 SOME_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Timetable:
     """When a cron expression is due, in the local time of a zone; the answers are in UTC."""
 
