@@ -292,7 +292,7 @@ class Nexus(HookDecorators):
             self.add_channel(load(f"channel.{name}", Channel))
         return self._channels[name]
 
-    def operations(self, principal: Principal | None = None, *, channel: str | None = None) -> Sequence[Operation]:  # noqa: ARG002 - who may what comes with permissions
+    def operations(self, *, channel: str | None = None) -> Sequence[Operation]:
         """Return what may be called on *channel* (None: any), sorted by name, newest version first."""
         return self.catalogue.operations(channel)
 

@@ -22,7 +22,6 @@ from nexus.models import (
     Missing,
     Operation,
     Page,
-    Principal,
     Question,
     Request,
     Response,
@@ -181,8 +180,8 @@ class Gateway(Protocol):
         """Answer a message that never became a request; guards still see it, without an operation, and it is logged."""
         ...
 
-    def operations(self, principal: Principal | None = None, *, channel: str | None = None) -> Sequence[Operation]:
-        """Return what *principal* (None: anybody) may call on *channel* (None: any), sorted by name, newest version first."""
+    def operations(self, *, channel: str | None = None) -> Sequence[Operation]:
+        """Return what may be called on *channel* (None: any), sorted by name, newest version first."""
         ...
 
     def operation(self, reference: str, *, channel: str | None = None) -> Operation | None:

@@ -131,7 +131,8 @@ async def test_a_run_whose_record_can_not_be_changed_ends_for_who_waits_for_it(c
         assert (await call(app, "add", a=1)).data == 2
 
 
-async def test_a_run_that_can_not_be_submitted_leaves_no_record_that_waits_for_ever() -> None:
+@pytest.mark.parametrize("detach", [True, False])
+async def test_a_run_that_can_not_be_started_leaves_no_record_that_waits_for_ever(detach: bool) -> None:
     class StoppingStore(MemoryRunStore):
         async def create(self, scope: Scope, run: RunRecord, *, key: str | None = None, inputs_hash: str = "") -> RunRecord:
             record = await super().create(scope, run, key=key, inputs_hash=inputs_hash)
@@ -143,8 +144,8 @@ async def test_a_run_that_can_not_be_submitted_leaves_no_record_that_waits_for_e
     app = app_of(run_store=store)
 
     async def submit() -> None:
-        with pytest.raises(UnavailableError):
-            await app.submit_workflow("add", {"a": 1})
+        request = Request(operation="book", arguments={}, caller=Caller(channel="api"), detach=detach)
+        assert isinstance((await app.dispatch(request, Later())).error, UnavailableError)
 
     with pytest.raises(UnavailableError, match="async with app"):
         await app.submit_workflow("add", {"a": 1})

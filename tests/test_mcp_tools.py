@@ -10,7 +10,7 @@ import pytest
 
 from nexus.abc import Gateway
 from nexus.exceptions import RegistrationError
-from nexus.models import Hints, Operation, Principal
+from nexus.models import Hints, Operation
 from nexus_mcp._schemas import is_object, object_at_root, resolved, wrapped
 from nexus_mcp._tools import Tools, project, tool_name
 
@@ -21,7 +21,7 @@ class Shelf:
 
     held: list[Operation] = attrs.field(factory=list)
 
-    def operations(self, principal: Principal | None = None, *, channel: str | None = None) -> Sequence[Operation]:
+    def operations(self, *, channel: str | None = None) -> Sequence[Operation]:
         return [operation for operation in self.held if channel is None or operation.shows_on(channel)]
 
     def operation(self, reference: str, *, channel: str | None = None) -> Operation | None:

@@ -84,8 +84,7 @@ class OperationGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the workflows, spelt with dashes, and the commands that were added."""
-        principal = ctx.find_object(Principal)
-        operations = self.app.operations(principal, channel=CliChannel.name)
+        operations = self.app.operations(channel=CliChannel.name)
         workflows = [spelled(operation.name) for operation in operations if operation.kind == "workflow" and operation.newest]
         return [*super().list_commands(ctx), *workflows]
 

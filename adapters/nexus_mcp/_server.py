@@ -123,10 +123,10 @@ class Endpoint:
                 await self.gateway.reject(caller_of(ctx), MalformedRequestError(f"{ctx.method}: {why}"))
             raise
 
-    async def list_tools(self, ctx: Context, _params: PaginatedRequestParams | None) -> ListToolsResult:
+    async def list_tools(self, _ctx: Context, _params: PaginatedRequestParams | None) -> ListToolsResult:
         """Answer `tools/list`, all in one page."""
         try:
-            return ListToolsResult(tools=list(self.tools.list(caller_of(ctx).principal)))
+            return ListToolsResult(tools=list(self.tools.list()))
         except NexusError as error:
             raise RefusedError(INTERNAL_ERROR, error.message, details_of(error)) from error
 

@@ -12,7 +12,7 @@ from mcp_types import Tool, ToolAnnotations
 
 from nexus.abc import Gateway
 from nexus.exceptions import RegistrationError
-from nexus.models import Operation, Principal
+from nexus.models import Operation
 from nexus_mcp._schemas import is_object, object_at_root, wrapped
 
 __all__ = ["CHANNEL", "SUBMITTED", "Projection", "Tools", "project", "tool_name"]
@@ -95,15 +95,15 @@ class Tools:
     _named: dict[str, tuple[str, list[Operation]]] = attrs.field(factory=dict, init=False)
     _projections: WeakKeyDictionary[Operation, Projection] = attrs.field(factory=WeakKeyDictionary, init=False)
 
-    def list(self, principal: Principal | None = None) -> Sequence[Tool]:
+    def list(self) -> Sequence[Tool]:
         """
-        Return the tools that the principal may call.
+        Return the tools.
 
         Raises:
             RegistrationError: Two operations would bear the same tool's name; the text names both.
         """
         self.check()
-        return [self.of(operation).tool for operation in self.gateway.operations(principal, channel=CHANNEL)]
+        return [self.of(operation).tool for operation in self.gateway.operations(channel=CHANNEL)]
 
     def find(self, name: str) -> Projection | None:
         """

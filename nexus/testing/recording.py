@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import attrs
 
 from nexus.abc import Interaction
-from nexus.models import Event, Operation, Principal, Question, Request, Response, RunRecord
+from nexus.models import Event, Principal, Question, Request, Response, RunRecord
 from nexus.workflows.live import SILENT
 
 __all__ = ["Recorder"]
@@ -66,11 +65,6 @@ class Recorder:
         if response.run is not None:
             self.run = response.run
         return response
-
-    def operations(self, principal: Principal | None = None, *, channel: str | None = None) -> Sequence[Operation]:
-        """See `Gateway.operations`."""
-        found: Sequence[Operation] = self.app.operations(principal or self.verified, channel=channel)
-        return found
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the application's."""

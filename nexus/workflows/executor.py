@@ -38,7 +38,7 @@ from nexus.workflows.hooks import Hooks
 from nexus.workflows.live import DETACHED
 from nexus.workflows.plan import Plan
 from nexus.workflows.secrecy import digest_of, sealed, slow_hash
-from nexus.workflows.work import Work
+from nexus.workflows.work import Work, refused
 
 __all__ = ["Executor", "error_of"]
 
@@ -151,10 +151,7 @@ class Executor:
         try:
             await self.runtime.submit(kept, work)
         except NexusError as error:
-            refused = kept.changed(
-                status="failed", ended_at=self.clock.now(), error=RunError(code=error.code, message=error.message)
-            )
-            await self.runs.save(refused, expected_version=kept.version)
+            await self.runs.save(refused(kept, error, now=self.clock.now()), expected_version=kept.version)
             raise
         return kept, True
 

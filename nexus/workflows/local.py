@@ -33,7 +33,7 @@ from nexus.workflows.live import DETACHED, CallWorkflow, LiveRun
 from nexus.workflows.plan import Plan
 from nexus.workflows.secrecy import RunSecrets
 from nexus.workflows.slots import Slots
-from nexus.workflows.work import Work, current_run
+from nexus.workflows.work import Work, current_run, refused
 
 __all__ = ["LocalRuntime"]
 
@@ -225,7 +225,13 @@ class LocalRuntime(Runtime):
     async def _execute_carried(self, run: RunRecord, work: Work, interaction: Interaction) -> RunRecord:
         self._require_open(started=True)
         run.complete(owner=self.owner, inputs=dict(run.inputs))
-        live = self._carry(await self.runs.create(work.call.scope, run), work, interaction)
+        stored = await self.runs.create(work.call.scope, run)
+        try:
+            live = self._carry(stored, work, interaction)
+        except UnavailableError as error:
+            # The application has begun to stop meanwhile.
+            await self.runs.save(refused(stored, error, now=self.clock.now()), expected_version=stored.version)
+            raise
         try:
             with self._scope() if work.seconds is None else self.clock.timeout(work.seconds):
                 return await live.until_settled()

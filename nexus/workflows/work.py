@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Any
 
 import attrs
 
-from nexus.models import Call
+from nexus.exceptions import NexusError
+from nexus.models import Call, RunError, RunRecord
 from nexus.workflows.hooks import RunHooks
 from nexus.workflows.live import KnownResults, LiveRun
 from nexus.workflows.plan import Plan
 
-__all__ = ["Work", "current_run"]
+__all__ = ["Work", "current_run", "refused"]
 
 current_run: ContextVar[LiveRun | None] = ContextVar("nexus_current_run", default=None)
 """The run in whose step this is."""
@@ -36,3 +38,8 @@ class Work:
     seconds: float | None = None
     hooks: RunHooks | None = None
     results: KnownResults | None = None
+
+
+def refused(record: RunRecord, error: NexusError, *, now: datetime) -> RunRecord:
+    """Return the record of a run that was stored, and could not be started."""
+    return record.changed(status="failed", ended_at=now, error=RunError(code=error.code, message=error.message))
