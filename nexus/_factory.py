@@ -167,7 +167,7 @@ def create_nexus(
         ],
     )
     if isinstance(runtime, LocalRuntime):
-        runtime.call_workflow = app.execute_workflow
+        runtime.facilities.call_workflow = app.execute_workflow
         runtime.books.results = results
         runtime.books.ownership = Ownership(runs, clock, executor.take_over, log_upkeep)
     for channel in channels:

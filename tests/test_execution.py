@@ -245,6 +245,64 @@ async def test_each_never_runs_more_than_its_limit_at_once() -> None:
     assert most == 3
 
 
+@pytest.mark.parametrize("limit", [2, 5, 16])
+async def test_each_runs_as_many_at_once_as_its_limit_allows(limit: int) -> None:
+    running, all_at_once = 0, anyio.Event()
+
+    @nexus.workflow(each="number", limit=limit)
+    async def one(number: int) -> int:
+        nonlocal running
+        running += 1
+        if running == limit:
+            all_at_once.set()
+        await all_at_once.wait()
+        return number
+
+    with anyio.fail_after(5):
+        assert (await app_of(one).execute_workflow(one, {"number": list(range(40))})).results == list(range(40))
+
+
+async def test_steps_that_become_ready_late_run_side_by_side_as_well() -> None:
+    running, all_at_once = 0, anyio.Event()
+    workflow = Workflow("late")
+
+    @workflow.step
+    async def first() -> int:
+        await anyio.lowlevel.checkpoint()
+        return 1
+
+    def add(number: int) -> None:
+        @workflow.step(name=f"step_{number}")
+        async def step(first: int) -> int:
+            nonlocal running
+            running += first
+            if running == 9:
+                all_at_once.set()
+            await all_at_once.wait()
+            return number
+
+    for number in range(9):
+        add(number)
+    names = ", ".join(f"step_{number}: int" for number in range(9))
+    scope: dict[str, Any] = {}
+    exec(f"async def total({names}) -> int:\n    return sum(locals().values())", scope)  # noqa: S102 - nine parameters
+    workflow.step(scope["total"])
+    with anyio.fail_after(5):
+        assert (await app_of(workflow).execute_workflow("late")).results == sum(range(9))
+
+
+async def test_items_that_never_wait_need_no_task_each() -> None:
+    tasks: set[int] = set()
+
+    @nexus.workflow(each="number", limit=64)
+    async def one(number: int) -> int:
+        tasks.add(anyio.get_current_task().id)
+        return number
+
+    assert (await app_of(one).execute_workflow(one, {"number": list(range(100))})).results == list(range(100))
+    assert len(tasks) == 1
+
+
 async def test_each_over_nothing_gives_nothing() -> None:
     @nexus.workflow(each="name")
     async def greet(name: str) -> str:

@@ -88,7 +88,11 @@ class Bookkeeping:
             failure = ended.error
         try:
             if live.stored:
-                await self.change(live, lambda latest: ended.changed(answers=latest.answers, version=latest.version))
+                # Where somebody has answered meanwhile, that stays.
+                await self.change(
+                    live,
+                    lambda latest: ended if latest is record else ended.changed(answers=latest.answers, version=latest.version),
+                )
             else:
                 live.record = await self.runs.create(live.call.scope, ended)
         except BaseException:

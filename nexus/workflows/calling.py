@@ -60,10 +60,7 @@ def call_step(
         return called
     if step.retry is None:
         return _attempt(live, step, name, arguments, hand_on)
-
-    def note(number: int) -> None:
-        live.attempts[name] = number
-
+    note = partial(live.note_attempt, name)
     return retried(lambda: _attempt(live, step, name, dict(arguments), hand_on), step.retry, live.clock, note)
 
 
@@ -104,6 +101,7 @@ async def _drain(
 ) -> list[Any]:
     """Take what the step yields; of the step that makes the workflow's result each is told to the caller."""
     run = Run(live, name)
+    most = live.facilities.max_chunks
     kept: list[Any] = []
     number = 0
     async with aclosing(items):
@@ -111,8 +109,8 @@ async def _drain(
             if step.is_output:
                 await run.chunk(item if live.secrets is None else live.secrets.shown_chunk(item))
             if step.keeps:
-                if number == live.max_chunks:
-                    raise Problem("payload_too_large", f"step {name!r} yields more than {live.max_chunks} values; hand on less")
+                if number == most:
+                    raise Problem("payload_too_large", f"step {name!r} yields more than {most} values; hand on less")
                 kept.append(item)
             if hand_on is not None:
                 await hand_on(number, item)
@@ -128,9 +126,9 @@ async def _inline(function: Callable[[], Any]) -> Any:
 async def _in_thread(live: LiveRun, step: PlannedStep, name: str, arguments: dict[str, Any]) -> Any:
     function = partial(step.function, **arguments)
     if step.timeout is None:
-        return await call_in_thread(function, live.limiter())
+        return await call_in_thread(function, live.facilities.limiter())
     # The time that it waits for a thread is not the step's.
-    async with live.limiter():
+    async with live.facilities.limiter():
         return await _in_time(live, name, step.timeout, call_in_thread(function, anyio.CapacityLimiter(1)))
 
 

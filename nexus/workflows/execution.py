@@ -101,11 +101,10 @@ async def _on_lanes(live: LiveRun, plan: Plan, inputs: Mapping[str, Any], result
 
     async def run(index: int) -> None:
         results[index] = await _run_step(live, plan, index, inputs, results)
-        for done in (index, *steps[index].streams_to):
-            for follower in steps[done].followers:
-                missing[follower] -= 1
-                if not missing[follower] and not steps[follower].is_streamed:
-                    lanes.ready.append(follower)
+        for follower in steps[index].lets_on:
+            missing[follower] -= 1
+            if not missing[follower]:
+                lanes.ready.append(follower)
 
     await lanes.run(run)
 

@@ -92,12 +92,12 @@ class RunHandle:
 
 def output_of(record: RunRecord) -> Any:
     """Return the output of a run that succeeded, or raise why there is none."""
+    if record.status == "succeeded":
+        return record.whole_output() if record.redacted else record.output
     error = error_of(record)
     if error is not None:
         raise error
-    if not record.ended and record.status != "waiting":
+    if record.status != "waiting":
         raise UnavailableError(f"run {record.id} has not ended yet; look for it by its id", run_id=record.id)
-    if not record.ended:
-        open_ones = ", ".join(f"{name!r} ({question.text})" for name, question in record.questions.items())
-        raise UnavailableError(f"run {record.id} waits for an answer: {open_ones}", run_id=record.id)
-    return record.whole_output() if record.redacted else record.output
+    open_ones = ", ".join(f"{name!r} ({question.text})" for name, question in record.questions.items())
+    raise UnavailableError(f"run {record.id} waits for an answer: {open_ones}", run_id=record.id)

@@ -88,7 +88,7 @@ class Hook:
             if self.is_async:
                 await self.function(context)
             else:
-                await call_in_thread(partial(self.function, context), live.limiter())
+                await call_in_thread(partial(self.function, context), live.facilities.limiter())
         except SystemExit as raised:
             raise RuntimeError(f"hook {self.place} called sys.exit({raised.code!r})") from raised
         except anyio.get_cancelled_exc_class() as raised:

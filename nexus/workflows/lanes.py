@@ -12,7 +12,9 @@ __all__ = ["Lanes"]
 
 class Lanes:
     """
-    Tasks that take work from a queue; made only while more is ready than tasks exist.
+    Tasks that take work from a queue; made only while more is ready than those can do that exist.
+
+    While one works that never waits, another could do nothing: so that as many again are made only once all have begun.
 
     The first failure cancels the others and is raised alone, no group around it.
     """
@@ -33,7 +35,8 @@ class Lanes:
                 try:
                     while self.ready:
                         index = self.ready.popleft()
-                        fill()
+                        if not self._starting and self.ready:
+                            start(min(self._open, self.limit - self._open, len(self.ready)))
                         await work(index)
                 except Exception as error:  # noqa: BLE001 - kept, and raised below
                     if self._failure is None:
@@ -42,10 +45,10 @@ class Lanes:
                 finally:
                     self._open -= 1
 
-            def fill() -> None:
-                while self._open < self.limit and len(self.ready) > self._starting:
-                    self._open += 1
-                    self._starting += 1
+            def start(number: int) -> None:
+                self._open += number
+                self._starting += number
+                for _ in range(number):
                     group.start_soon(lane)
 
             self._open += 1

@@ -75,7 +75,7 @@ class ThroughParent(Interaction):
             name = f"{self.step}.{question.name}.{number}"
         question = attrs.evolve(question, name=name)
         if self.parent.carried:
-            return await self.parent.park(self.parent, question)
+            return await self.parent.facilities.park(self.parent, question)
         return await self.parent.interaction.ask(question)
 
 
@@ -126,6 +126,26 @@ class OpenQuestion:
 
 
 @attrs.define(eq=False, kw_only=True, repr=False)
+class Facilities:
+    """
+    What a runtime has for all the runs that it carries.
+
+    Attributes:
+        limiter: Gives the limit of threads of the event loop that this is called in.
+        park: Makes a run wait for an answer that comes by a later call, and returns it.
+        call_workflow: Runs another workflow, as the application does in-process.
+        max_chunks: How many values a workflow may yield.
+    """
+
+    codecs: Codecs
+    folders: Folders
+    limiter: Callable[[], anyio.CapacityLimiter]
+    park: Callable[[LiveRun, Question], Awaitable[Any]]
+    call_workflow: CallWorkflow | None = None
+    max_chunks: int = 10_000
+
+
+@attrs.define(eq=False, kw_only=True, repr=False)
 class LiveRun:
     """
     What this process knows of a run that has not ended.
@@ -134,13 +154,11 @@ class LiveRun:
         record: As it was last stored, or is going to be.
         stored: Whether the store has the record.
         carried: By the runtime, so that it may outlive the call that started it.
-        park: Makes the run wait for an answer that comes by a later call, and returns it.
         slots: The places that it takes while it goes on.
         holds_slots: Whether it has them now.
         parent: The run that waits for it.
         feed: Keeps what it tells, where it may outlive its call.
         take_turn: Takes its places, where that is done only once there is work to do.
-        call_workflow: Runs another workflow, as the application does in-process.
         single: The name of the only step, where that is all there is to the plan; its times are the run's.
         results: Of steps that need not be called again; of a durable run, where they are kept. None of most runs.
         unfinished: What its steps had returned when one failed.
@@ -150,7 +168,6 @@ class LiveRun:
         secrets: Where it has any.
         steps: The rows of the steps that ended.
         attempts: By step, how often it was tried, where that is more than once.
-        max_chunks: How many values a workflow may yield.
         cancelled: Somebody cancelled it.
         dropped: The application stops.
         overdue: Its caller's deadline has passed.
@@ -161,8 +178,7 @@ class LiveRun:
     call: Call
     interaction: Interaction
     clock: Clock
-    codecs: Codecs
-    park: Callable[[LiveRun, Question], Awaitable[Any]]
+    facilities: Facilities
     started: float
     stored: bool = False
     carried: bool = False
@@ -172,27 +188,23 @@ class LiveRun:
     parent: LiveRun | None = None
     feed: Feed | None = None
     take_turn: Callable[[], Awaitable[None]] | None = None
-    call_workflow: CallWorkflow | None = None
-    limiter: Callable[[], anyio.CapacityLimiter]
     single: str | None = None
     loans: Loans | None = None
     results: KnownResults | None = None
     unfinished: Unfinished | None = None
-    folders: Folders
     has_files: bool = False
     folder: Path | None = None
     secrets: RunSecrets | None = None
     steps: list[StepRow] = attrs.field(factory=list)
-    attempts: dict[str, int] = attrs.field(factory=dict)
-    max_chunks: int = 10_000
+    attempts: dict[str, int] | None = None
     questions: dict[str, OpenQuestion] = attrs.field(factory=dict)
-    asked: dict[str, int] = attrs.field(factory=dict)
     cancelled: bool = False
     dropped: bool = False
     overdue: bool = False
     has_waited: bool = False
     told_at: float = 0.0
-    _changed: anyio.Event | None = attrs.field(default=None, init=False)
+    _changed: anyio.Event | None = None
+    _numbers: dict[str, int] | None = None
 
     @property
     def is_durable(self) -> bool:
@@ -252,8 +264,7 @@ class LiveRun:
                 self.feed.put(event)
             await self.interaction.tell(event)
         elif self.feed is not None:
-            number = self.asked[""] = self.asked.get("", 0) + 1
-            self.feed.put((number, type_, data, self.clock.now()))
+            self.feed.put((self._next_number(), type_, data, self.clock.now()))
 
     def notify(self) -> None:
         """Wake up who waits until it has settled or ended."""
@@ -287,8 +298,7 @@ class LiveRun:
 
     def question_name(self, step: str) -> str:
         """Return `step.1`, `step.2` … for questions that were given no name."""
-        self.asked[step] = self.asked.get(step, 0) + 1
-        return f"{step}.{self.asked[step]}"
+        return f"{step}.{self._next_number(step)}"
 
     @contextmanager
     def until(self, expires_at: datetime | None) -> Iterator[None]:
@@ -340,9 +350,9 @@ class LiveRun:
 
     def open_folder(self) -> Path:
         """Return its own folder, which is made when it is first asked for."""
-        with self.folders.lock:
+        with self.facilities.folders.lock:
             if self.folder is None:
-                self.folder = self.folders.make()
+                self.folder = self.facilities.folders.make()
                 self.has_files = True
             return self.folder
 
@@ -359,5 +369,17 @@ class LiveRun:
 
     def event(self, type_: str, data: Mapping[str, Any]) -> Event:
         """Make an event of this run."""
-        number = self.asked[""] = self.asked.get("", 0) + 1
-        return self.record.event(number, type_, data, time=self.clock.now())
+        return self.record.event(self._next_number(), type_, data, time=self.clock.now())
+
+    def _next_number(self, step: str = "") -> int:
+        """Count the questions of a step; those of no step are the run's events."""
+        if self._numbers is None:
+            self._numbers = {}
+        number = self._numbers[step] = self._numbers.get(step, 0) + 1
+        return number
+
+    def note_attempt(self, step: str, number: int) -> None:
+        """Note how often a step was tried by now."""
+        if self.attempts is None:
+            self.attempts = {}
+        self.attempts[step] = number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -29,7 +29,7 @@ from nexus.workflows.codecs import Codecs
 from nexus.workflows.execution import carry_out
 from nexus.workflows.feeds import Feed
 from nexus.workflows.folders import Folders
-from nexus.workflows.live import DETACHED, CallWorkflow, LiveRun
+from nexus.workflows.live import DETACHED, Facilities, LiveRun
 from nexus.workflows.plan import Plan
 from nexus.workflows.secrecy import RunSecrets
 from nexus.workflows.slots import Slots
@@ -69,7 +69,7 @@ class LocalRuntime(Runtime):
     concurrency: int = 1000
     queue_size: int = 10_000
     max_chunks: int = 10_000
-    call_workflow: CallWorkflow | None = attrs.field(default=None, init=False)
+    facilities: Facilities = attrs.field(init=False)
     books: Bookkeeping = attrs.field(init=False)
     _slots: tuple[Slots, ...] = attrs.field(init=False)
     _slots_of: WeakKeyDictionary[Plan, tuple[Slots, ...]] = attrs.field(factory=WeakKeyDictionary, init=False)
@@ -101,6 +101,9 @@ class LocalRuntime(Runtime):
         self._slots = (Slots("this application", self.concurrency, self.queue_size),)
         self.books = Bookkeeping(
             runs=self.runs, clock=self.clock, folders=self.folders, report=self.report, settled=self._note_settled
+        )
+        self.facilities = Facilities(
+            codecs=self.codecs, folders=self.folders, limiter=self._limiter, park=self.books.park, max_chunks=self.max_chunks
         )
 
     def require_open(self, work: Work) -> None:
@@ -167,17 +170,12 @@ class LocalRuntime(Runtime):
             call=call,
             interaction=interaction,
             clock=clock,
-            codecs=self.codecs,
-            park=self.books.park,
-            limiter=self._limiter,
+            facilities=self.facilities,
             started=clock.monotonic(),
             slots=self._slots if parent is None and work.plan.concurrency is None else self._slots_for(work, parent),
             parent=parent,
             results=work.results,
-            call_workflow=self.call_workflow,
-            max_chunks=self.max_chunks,
             single=None if work.plan.single is None else work.plan.single.name,
-            folders=self.folders,
         )
         if work.plan.hands_out_files or form is not None:
             live.has_files = True
@@ -233,7 +231,7 @@ class LocalRuntime(Runtime):
             await self.runs.save(refused(stored, error, now=self.clock.now()), expected_version=stored.version)
             raise
         try:
-            with self._scope() if work.seconds is None else self.clock.timeout(work.seconds):
+            with nullcontext() if work.seconds is None else self.clock.timeout(work.seconds):
                 return await live.until_settled()
             live.overdue = True
             live.cancel()
@@ -253,7 +251,7 @@ class LocalRuntime(Runtime):
         try:
             with self._scope() if seconds is None else self.clock.timeout(seconds) as scope:
                 live.scope = scope
-                if live.told_why:
+                if live.carried and live.told_why:
                     scope.cancel()
                 try:
                     if work.plan.cached is not None or live.is_followed or not live.try_take_slots():

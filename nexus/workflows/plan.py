@@ -41,7 +41,7 @@ class PlannedStep:
         each: `(parameter, index of the step, None)` or `(parameter, -1, input)`.
         when: `(function, ((parameter, index of the step), …), (input, …))`.
         optional: Parameters that take their default where the step they are named after was skipped.
-        followers: Indexes of the steps that wait for this one.
+        lets_on: Indexes of the steps that wait for this one, or for a fan-out that is carried out with it.
         waits_for: How many steps this one waits for.
         streams_to: Indexes of the fan-outs that take its items as it yields them.
         is_streamed: It is such a fan-out: the step that yields carries it out.
@@ -72,7 +72,7 @@ class PlannedStep:
     is_streamed: bool
     keeps: bool
     is_output: bool
-    followers: tuple[int, ...]
+    lets_on: tuple[int, ...]
     waits_for: int
     plain: bool
 
@@ -130,10 +130,10 @@ def compile_plan(workflow: Workflow, codecs: Codecs, lender: Lender) -> Plan:
     graph = workflow.graph()
     signature = Signature(workflow.options.name, graph.inputs, codecs=codecs, place=workflow.place)
     index = {step.name: i for i, step in enumerate(graph.steps)}
-    followers: dict[str, list[int]] = {step.name: [] for step in graph.steps}
+    followers: dict[str, list[StepNode]] = {step.name: [] for step in graph.steps}
     for step in graph.steps:
         for needed in step.needs:
-            followers[needed].append(index[step.name])
+            followers[needed].append(step)
     durable = workflow.options.durable
     if durable:
         require_storable(graph, signature, codecs)
@@ -158,7 +158,7 @@ def compile_plan(workflow: Workflow, codecs: Codecs, lender: Lender) -> Plan:
         steps=steps,
         output=index[graph.output],
         in_line=sum(not s.waits_for for s in steps) == 1
-        and all(s.waits_for <= 1 and len(s.followers) <= 1 and not s.streams_to for s in steps),
+        and all(s.waits_for <= 1 and len(s.lets_on) <= 1 and not s.streams_to for s in steps),
         takes_run=any(step.run_type is not None for step in steps),
         lender=lender,
         injects=any(step.injected for step in steps),
@@ -185,7 +185,7 @@ def _streams(graph: Graph, source: StepNode) -> list[StepNode]:
 
 
 def _planned(
-    step: StepNode, graph: Graph, index: Mapping[str, int], followers: Mapping[str, list[int]], *, streams: bool
+    step: StepNode, graph: Graph, index: Mapping[str, int], followers: Mapping[str, list[StepNode]], *, streams: bool
 ) -> PlannedStep:
     definition, is_output = step.definition, step.name == graph.output
     streamed = _streams(graph, step) if streams else []
@@ -223,7 +223,7 @@ def _planned(
         is_streamed=streams and source is not None and step in _streams(graph, source),
         keeps=step.yields and (is_output or any(step.name in other.takes and other not in streamed for other in graph.steps)),
         is_output=is_output,
-        followers=tuple(followers[step.name]),
+        lets_on=tuple(index[other.name] for done in (step, *streamed) for other in followers[done.name] if other not in streamed),
         waits_for=len(step.needs),
         plain=step.is_async
         and not step.yields

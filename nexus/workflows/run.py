@@ -134,7 +134,7 @@ class Run:
     async def chunk(self, value: Any) -> None:
         """Hand the caller a piece of the result, as an event; JSON has to have a word for it."""
         live = self._live
-        shown = live.codecs.to_builtins(value, remote=live.is_remote) if live.hears else None
+        shown = live.facilities.codecs.to_builtins(value, remote=live.is_remote) if live.hears else None
         await self._tell("run.chunk", {"value": shown, "step": self._step})
 
     async def execute(self, workflow: str | Callable[..., Any], /, **inputs: Any) -> Any:
@@ -152,9 +152,9 @@ class Run:
             NexusError: Why it did not succeed. One that raised is `WorkflowFailedError`, with what it raised as `__cause__`.
         """
         live = self._live
-        if live.call_workflow is None:
+        if live.facilities.call_workflow is None:
             raise UnavailableError("workflows can't be called from here; use app.execute_workflow")
-        return (await live.call_workflow(workflow, inputs, interaction=ThroughParent(live, self._step))).results
+        return (await live.facilities.call_workflow(workflow, inputs, interaction=ThroughParent(live, self._step))).results
 
     @overload
     async def ask(self, text: str, answer: type[T], /, *, name: str | None = None, timeout: Timeout = None) -> T: ...
@@ -197,12 +197,12 @@ class Run:
             text=text,
             schema=schema,
             step=self._step,
-            default=default if default is MISSING else live.codecs.to_builtins(default),
+            default=default if default is MISSING else live.facilities.codecs.to_builtins(default),
             expires_at=_expiry(timeout, live.clock.now()),
         )
         if live.carried or live.interaction.answers is Answers.NOW:
             try:
-                given = await (live.park(live, question) if live.carried else self._ask_now(question))
+                given = await (live.facilities.park(live, question) if live.carried else self._ask_now(question))
             except ExpiredError:
                 if default is MISSING:
                     raise
@@ -215,7 +215,7 @@ class Run:
             return default
         if is_secret:
             live.keep_secrets().note(schema, given)
-        return to_python(answer, given, live.codecs)
+        return to_python(answer, given, live.facilities.codecs)
 
     async def get(self, dependency: type[T], /) -> T:
         """
@@ -253,7 +253,7 @@ class Run:
 
     def _shown(self, value: Any) -> Any:
         try:
-            return self._live.codecs.to_builtins(value, remote=self._live.is_remote)
+            return self._live.facilities.codecs.to_builtins(value, remote=self._live.is_remote)
         except Exception:  # noqa: BLE001 - what is told of a run must not be what fails it
             return repr(value)
 
@@ -370,7 +370,7 @@ class BlockingRun:
 
         async def ask() -> Any:
             # The thread waits with its step: without another in its place, enough questions would stop every `def` step.
-            limiter = self._run._live.limiter()  # noqa: SLF001 - one thing in two classes
+            limiter = self._run._live.facilities.limiter()  # noqa: SLF001 - one thing in two classes
             limiter.total_tokens += 1
             try:
                 return await self._run.ask(text, answer, default=default, name=name, timeout=timeout)

@@ -20,7 +20,7 @@ current_run: ContextVar[LiveRun | None] = ContextVar("nexus_current_run", defaul
 """The run in whose step this is."""
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False)
 class Work:
     """
     What the local runtime is given to carry out.
