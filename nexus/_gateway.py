@@ -450,7 +450,7 @@ class Nexus(HookDecorators):
         if response.run is None:
             raise WorkflowNotFoundError(f"{request.operation!r} is an operation, not a workflow; use dispatch")
         call = self.dispatcher.call(request, response.request_id, None)
-        return RunHandle(response.run.id, self.executor, call.scope)
+        return RunHandle(response.run.id, self.executor, call.scope, call.principal)
 
     def _request(
         self,

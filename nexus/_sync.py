@@ -45,9 +45,9 @@ class BlockingRunHandle:
         """See `RunHandle.result`."""
         return self._portal.call(self._handle.result)
 
-    def answer(self, answer: Any, question: str | None = None) -> RunRecord:
+    def answer(self, answer: Any, question: str | None = None, *, principal: Principal | None = None) -> RunRecord:
         """See `RunHandle.answer`."""
-        return self._portal.call(partial(self._handle.answer, answer, question))
+        return self._portal.call(partial(self._handle.answer, answer, question, principal=principal))
 
     def cancel(self) -> RunRecord:
         """See `RunHandle.cancel`."""

@@ -15,7 +15,7 @@ import pytest
 
 import nexus
 from nexus import Nexus, NexusConfig, Request, Run
-from nexus.models import Caller, Scope
+from nexus.models import APPLICATION, Caller, Scope
 from nexus.testing import FakeClock
 from nexus.workflows.live import SILENT
 from nexus_starlette import asgi
@@ -161,7 +161,7 @@ async def test_a_silent_run_shows_signs_of_life() -> None:
         group.start_soon(application, scope, receive, send)
         await clock.advance(31)
         assert sent.count(b":\n\n") == 2
-        await app.executor.answer(Scope.ALL, run.id, None, "Ada", SILENT)
+        await app.executor.answer(Scope.ALL, APPLICATION, run.id, SILENT, question=None, answer="Ada")
     assert b"event: run.succeeded" in b"".join(sent)
 
 

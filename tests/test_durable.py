@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ import pytest
 import nexus
 from nexus import Nexus, RegistrationError, Run, UnavailableError, Workflow, WorkflowFailedError
 from nexus.memory import MemoryRunStore, MemoryStepStore
-from nexus.models import Principal, RunRecord, Scope
+from nexus.models import APPLICATION, Principal, RunRecord, Scope
 from nexus.testing import FakeClock
 from nexus.workflows.live import SILENT
 from nexus_starlette import asgi
@@ -242,7 +243,7 @@ async def test_a_run_that_waits_keeps_its_question_and_is_answered_after_a_resta
     async with world.app(talk()) as app:
         await world.clock.advance(0)
         assert list((await world.record(handle.id)).questions) == ["seat"]
-        record = await app.executor.answer(Scope.ALL, handle.id, "seat", "window", SILENT)
+        record = await app.executor.answer(Scope.ALL, APPLICATION, handle.id, SILENT, question="seat", answer="window")
         assert record.output == "ada at the window"
     assert world.done == ["before", "asked ada", "asked ada"]
 
@@ -266,7 +267,8 @@ async def test_an_answer_that_comes_before_the_step_asks_again_is_taken(world: W
         await app.executor.runtime.settled(handle.id)
     gate.append(anyio.Event())
     async with world.app(talk()) as app, anyio.create_task_group() as tasks:
-        tasks.start_soon(app.executor.answer, Scope.ALL, handle.id, "keep", True, SILENT)
+        answer = partial(app.executor.answer, question="keep", answer=True)
+        tasks.start_soon(answer, Scope.ALL, APPLICATION, handle.id, SILENT)
         await world.clock.advance(0)
         gate[0].set()
     assert (await world.record(handle.id)).output is True

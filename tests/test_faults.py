@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -17,7 +18,7 @@ from nexus import ConflictError, Nexus, NexusConfig, Request, Response, Run, Una
 from nexus.abc import Clock, Interaction
 from nexus.clock import SystemClock
 from nexus.memory import MemoryRunStore
-from nexus.models import Answers, Caller, Event, Question, RunRecord, Scope
+from nexus.models import APPLICATION, Answers, Caller, Event, Question, RunRecord, Scope
 
 pytestmark = pytest.mark.anyio
 
@@ -213,7 +214,8 @@ async def test_an_answer_that_comes_before_the_store_has_replied_is_not_lost() -
             while not (await handle.status()).questions:
                 await anyio.lowlevel.checkpoint()
             async with anyio.create_task_group() as group:
-                group.start_soon(app.executor.answer, Scope.ALL, handle.id, "seat", "12A", Later())
+                answer = partial(app.executor.answer, question="seat", answer="12A")
+                group.start_soon(answer, Scope.ALL, APPLICATION, handle.id, Later())
                 while (await handle.status()).questions:
                     await anyio.lowlevel.checkpoint()
                 store.reply.set()

@@ -15,7 +15,7 @@ import nexus
 from nexus import ConflictError, InvalidArgumentError, Nexus, Principal, Request, Secret, UnavailableError
 from nexus.abc import Interaction
 from nexus.memory import MemoryRunStore
-from nexus.models import Answers, Caller, Event, Question, RunRecord, Scope
+from nexus.models import APPLICATION, Answers, Caller, Event, Question, RunRecord, Scope
 from nexus_click import invoke
 from nexus_mcp import server
 from nexus_starlette import ApiChannel
@@ -435,5 +435,5 @@ async def test_a_secret_answer_is_for_the_process_that_carries_the_run() -> None
         handle = await app.submit_workflow("ask")
         await app.executor.runtime.settled(handle.id)
         with pytest.raises(UnavailableError, match="not carried by this process"):
-            await other.executor.answer(Scope.ALL, handle.id, None, MARK, Hearing(None))
+            await other.executor.answer(Scope.ALL, APPLICATION, handle.id, Hearing(None), question=None, answer=MARK)
         assert (await handle.answer(MARK)).output == len(MARK)

@@ -68,12 +68,14 @@ class CliChannel(Channel):
 
     def show(self, response: Response, invocation: Invocation, terminal: Terminal) -> int:
         """Write results on standard output, errors on standard error, and return the exit status."""
-        if response.error is not None:
-            status = self.show_error(response.error, invocation, terminal)
+        run = response.run
+        unfinished = run.unfinished() if response.data is None and run is not None and not run.ended else None
+        error = response.error or unfinished
+        if error is not None:
+            status = self.show_error(error, invocation, terminal)
         else:
             status = self._show_result(response, invocation, terminal)
-        if invocation.settings.verbose and response.run is not None:
-            run = response.run
+        if invocation.settings.verbose and run is not None:
             kept = ", kept from an earlier run" if run.cached else ""
             times = f"{run.duration or 0.0:.3f} s{kept}"
             terminal.write_note(f"{run.workflow}@{run.workflow_version}: {run.status}, run {run.id}, {times}")

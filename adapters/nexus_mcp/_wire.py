@@ -184,8 +184,8 @@ def secret_asked(run: RunRecord) -> UnavailableError | None:
 
 
 def open_questions(run: RunRecord) -> list[Question]:
-    """Return the questions of a waiting run that nobody has answered."""
-    return [question for name, question in run.questions.items() if name not in run.answers]
+    """Return the questions of a waiting run that nobody has answered, and that its caller may."""
+    return [question for question in run.own_questions if question.name not in run.answers]
 
 
 def error_of_run(run: RunRecord) -> NexusError | None:
@@ -194,13 +194,18 @@ def error_of_run(run: RunRecord) -> NexusError | None:
         return None
     if run.error is None:
         return UnavailableError(
-            f"the run is {run.status}, and this call can't wait for it; look at run {run.id} later",
+            f"the run is {run.status}{_for_others(run)}, and this call can't wait for it; look at run {run.id} later",
             run_id=run.id,
             status=run.status,
         )
     if run.error.code == "failed":
         return WorkflowFailedError(f"the workflow failed; its log has the reason, under request id {run.request_id}")
     return Problem(run.error.code, run.error.message, **run.error.details)
+
+
+def _for_others(run: RunRecord) -> str:
+    asked = ", ".join(f"{question.text!r} of {question.of.partition(':')[2]!r}" for question in run.questions.values())
+    return f" (asks {asked})" if asked else ""
 
 
 def _meta(response: Response) -> dict[str, Any]:

@@ -84,10 +84,14 @@ SCHEMAS: Final[Json] = {
             "text": STRING,
             "schema": {"type": "object", "description": "JSON Schema of the answer."},
             "step": STRING,
+            "of": {
+                "type": "string",
+                "description": "Who may answer, `role:NAME` or `principal:ID`; without it, whoever started the run.",
+            },
             "default": {"description": "What is proposed."},
             "expires_at": {"type": "string", "format": "date-time", "description": "Until when an answer is taken."},
         },
-        optional=("default", "expires_at"),
+        optional=("of", "default", "expires_at"),
     ),
     "NexusStep": _closed(
         {

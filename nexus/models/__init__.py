@@ -5,15 +5,11 @@ from __future__ import annotations
 from nexus.models.calls import Call, Caller, FormRequest, Hints, Operation, OperationKind, Request, Response
 from nexus.models.files import Form, RunFile, Upload
 from nexus.models.identity import ANONYMOUS, APPLICATION, Principal, Scope, Session, Tenant
+from nexus.models.questions import MISSING, Answer, Answers, Missing, Question
 from nexus.models.runs import (
-    MISSING,
-    Answer,
-    Answers,
     Event,
     ExecutionResult,
-    Missing,
     Page,
-    Question,
     RunError,
     RunRecord,
     RunStatus,

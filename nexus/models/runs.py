@@ -5,26 +5,21 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import attrs
 
-from nexus.exceptions import ConflictError
+from nexus.exceptions import ConflictError, UnavailableError
 from nexus.models.files import RunFile
 from nexus.models.gantt import gantt_of
 from nexus.models.html import result_html, run_html
+from nexus.models.questions import MISSING, Answer, Question
 
 __all__ = [
-    "MISSING",
-    "Answer",
-    "Answers",
     "Event",
     "ExecutionResult",
-    "Missing",
     "Page",
-    "Question",
     "RunError",
     "RunRecord",
     "RunStatus",
@@ -43,70 +38,6 @@ UNKNOWN: Final = "application/octet-stream"
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
 INPUTS: Final = "/inputs/"
 RESULTS: Final = "/results"
-
-
-class Missing(Enum):
-    """The type of `MISSING`: no value at all, which `None` would not say."""
-
-    MISSING = "missing"
-
-
-MISSING: Final = Missing.MISSING
-
-
-class Answers(Enum):
-    """When a caller can answer a run's question: while it listens, by a later call, or not at all."""
-
-    NOW = "now"
-    LATER = "later"
-    NEVER = "never"
-
-
-@attrs.frozen(kw_only=True)
-class Question:
-    """
-    What `run.ask` makes, and what an answer settles.
-
-    Attributes:
-        name: Given, or `step.1`.
-        schema: JSON Schema (2020-12) of the answer: a scalar, an enum, a list of enums, or a flat object of those.
-        default: JSON value proposed to whoever answers, or `MISSING`.
-        expires_at: Until when an answer is taken; None is without limit.
-        problem: Why the last answer was not taken, where the question is asked again.
-    """
-
-    name: str
-    text: str
-    schema: Mapping[str, Any]
-    step: str
-    default: Any = MISSING
-    expires_at: datetime | None = None
-    problem: str | None = None
-
-    def view(self) -> dict[str, Any]:
-        """Return the question as channels show it."""
-        shown: dict[str, Any] = {"name": self.name, "text": self.text, "schema": self.schema, "step": self.step}
-        if self.default is not MISSING:
-            shown["default"] = self.default
-        if self.expires_at is not None:
-            shown["expires_at"] = self.expires_at
-        return shown
-
-
-@attrs.frozen
-class Answer:
-    """
-    What a question was answered with.
-
-    Attributes:
-        value: A JSON value, with `***` in place of secrets.
-        schema: JSON Schema of the question, by which the same answer is known when it comes again.
-        digest: Of one with secrets, by which the process that took it knows it.
-    """
-
-    value: Any
-    schema: Mapping[str, Any]
-    digest: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -162,6 +93,7 @@ class RunRecord:
         step_rows: What `steps` shows, as rows of `StepRecord`'s fields.
         returned: The result with its secrets, only in what the runtime returns in the process that carried the run. It is no
             field, so that no store writes it.
+        partial: It has only what concerns one who did not start the run, and was asked; it is no field either.
         cached: The output is one that was kept: no step was run for it.
         owner: Who carries it, see `RunStore.claim`; None where it was stored when it had ended.
         retry_of: The run of which this is a retry.
@@ -169,6 +101,7 @@ class RunRecord:
     """
 
     returned: ClassVar[Any] = MISSING
+    partial: ClassVar[bool] = False
 
     id: str
     workflow: str
@@ -229,6 +162,19 @@ class RunRecord:
     def ended(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.status in ENDED
+
+    @property
+    def own_questions(self) -> Sequence[Question]:
+        """The open questions that are for the one who started it to answer."""
+        return [question for question in self.questions.values() if not question.of]
+
+    def unfinished(self) -> UnavailableError:
+        """Return why a run that has not ended has no output yet: what it waits for."""
+        if self.status != "waiting":
+            return UnavailableError(f"run {self.id} has not ended yet; look for it by its id", run_id=self.id)
+        asked = self.questions.values()
+        open_ones = ", ".join(f"{each.name!r} ({each.text})" + (f" of {each.of}" if each.of else "") for each in asked)
+        return UnavailableError(f"run {self.id} waits for an answer: {open_ones}", run_id=self.id)
 
     def whole_inputs(self) -> Mapping[str, Any]:
         """
@@ -292,7 +238,7 @@ class RunRecord:
                 for name, status, started, ended, _, attempts in self.step_rows
             ],
         }
-        if self.status == "succeeded":
+        if self.status == "succeeded" and not self.partial:
             shown["results"] = self.output
         if self.file_rows:
             shown["files"] = [{"name": file.name, "media_type": file.media_type} for file in self.files]

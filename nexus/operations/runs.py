@@ -46,7 +46,7 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
         return {**_view(record, executor.codecs), **returned}, record, error_of(record)
 
     async def get(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
-        return shown(await executor.find(call.scope, arguments["run_id"]))
+        return shown(await executor.answering.look(call.scope, call.principal, arguments["run_id"]))
 
     async def wait(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
         return shown(await executor.wait(call.scope, arguments["run_id"], arguments["timeout"]))
@@ -67,9 +67,8 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
         return whole(await executor.retry(call, call.scope, arguments["run_id"], interaction))
 
     async def answer(call: Call, arguments: dict[str, Any], interaction: Interaction) -> Outcome:
-        return whole(
-            await executor.answer(call.scope, arguments["run_id"], arguments["question"], arguments["answer"], interaction)
-        )
+        run_id, given = arguments["run_id"], {name: arguments[name] for name in ("question", "answer")}
+        return whole(await executor.answer(call.scope, call.principal, run_id, interaction, **given))
 
     return [
         _listing(executor),

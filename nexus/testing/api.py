@@ -11,6 +11,7 @@ import attrs
 
 from nexus import adapters
 from nexus.abc import Channel
+from nexus.exceptions import UnavailableError
 from nexus.models import MISSING, Question
 from nexus.testing.asgi import exchange
 from nexus.testing.wires import Wire, error_of
@@ -59,7 +60,7 @@ class ApiWire(Wire):
         data = await self._send("POST", f"/api/workflows/{workflow}/execute", {"inputs": inputs})
         while data.get("status") in OPEN:
             if data["status"] == "waiting":
-                data = await self.answer_waiting(data["run_id"], _question_of(data["questions"][0]))
+                data = await self.answer_waiting(data["run_id"], _own_question(data))
             else:
                 data = await self.call("runs.wait", {"run_id": data["run_id"]})
         if "error" in data:
@@ -100,6 +101,14 @@ class ApiWire(Wire):
         if not envelope["success"]:
             raise error_of(envelope["error"])
         return envelope["data"]
+
+
+def _own_question(run: Mapping[str, Any]) -> Question:
+    for question in run["questions"]:
+        if "of" not in question:
+            return _question_of(question)
+    asked = ", ".join(f"{question['name']!r} of {question['of']}" for question in run["questions"])
+    raise UnavailableError(f"run {run['run_id']} waits for an answer: {asked}", run_id=run["run_id"])
 
 
 def _question_of(shown: Mapping[str, Any]) -> Question:

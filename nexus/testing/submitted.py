@@ -71,7 +71,9 @@ class Submitted:
             record = self._record()
             if record.ended:
                 break
-            await self._wire.answer_waiting(self.id, next(iter(record.questions.values())))
+            if not record.own_questions:
+                raise record.unfinished()
+            await self._wire.answer_waiting(self.id, record.own_questions[0])
         error = error_of(record)
         if error is not None:
             raise error

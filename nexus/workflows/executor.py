@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import nullcontext, suppress
@@ -16,7 +15,6 @@ import msgspec
 
 from nexus.abc import Clock, Interaction, RunStore, Runtime
 from nexus.exceptions import (
-    ArgumentProblem,
     CancelledError,
     ConflictError,
     DeadlineExceededError,
@@ -28,21 +26,20 @@ from nexus.exceptions import (
     UnavailableError,
     WorkflowNotFoundError,
 )
-from nexus.models import ANONYMOUS, Answer, Answers, Call, Event, Operation, Page, Question, RunError, RunRecord, Scope
+from nexus.models import ANONYMOUS, Answers, Call, Event, Operation, Page, Principal, RunError, RunRecord, Scope
 from nexus.workflows.again import call_again, inputs_again, require_repeatable
-from nexus.workflows.answers import check_answer
+from nexus.workflows.answering import Answering
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.durable import StepResults
 from nexus.workflows.execution import hidden
 from nexus.workflows.hooks import Hooks
 from nexus.workflows.live import DETACHED
 from nexus.workflows.plan import Plan
-from nexus.workflows.secrecy import digest_of, sealed, slow_hash
+from nexus.workflows.secrecy import slow_hash
 from nexus.workflows.work import Work, refused
 
 __all__ = ["Executor", "error_of"]
 
-ATTEMPTS: Final = 20
 CLEAN_UP_S: Final = 5.0
 
 
@@ -57,6 +54,10 @@ class Executor:
     hooks: Hooks
     results: StepResults
     planned: Callable[[str], tuple[Operation, Plan] | None]
+    answering: Answering = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.answering = Answering(self.runs, self.runtime)
 
     async def run(
         self,
@@ -166,36 +167,29 @@ class Executor:
             return hashlib.sha256(document).hexdigest()
         return await anyio.to_thread.run_sync(slow_hash, document, f"{work.plan.signature.name}:{key}")
 
-    async def answer(self, scope: Scope, run_id: str, name: str | None, answer: Any, interaction: Interaction) -> RunRecord:
+    async def answer(
+        self, scope: Scope, principal: Principal, run_id: str, interaction: Interaction, *, question: str | None, answer: Any
+    ) -> RunRecord:
         """
         Answer a question of a waiting run, and return its record once it has ended or waits again.
 
+        To another than who started it, whom the question is for, the run is shown at once, as far as it concerns that one.
+
         Raises:
             NotFoundError: There is no such run, or it has no such question.
+            PermissionDeniedError: The question is for somebody else.
             InvalidArgumentError: The answer is wrong, or the run has several questions and none is named; it keeps waiting.
             ConflictError: The run has ended, or the question was answered differently.
         """
-        if await self._take(scope, run_id, name, answer):
+        is_new, is_own = await self.answering.take(scope, principal, run_id, question, answer)
+        if not is_own:
+            if is_new:
+                await self.runtime.resume(run_id, DETACHED)
+            return await self.answering.look(scope, principal, run_id)
+        if is_new:
             await self.runtime.resume(run_id, interaction)
             return await self._attend(run_id, interaction)
         return await self.runtime.settled(run_id)
-
-    async def _take(self, scope: Scope, run_id: str, name: str | None, answer: Any) -> bool:
-        """Store an answer; False if it was there already."""
-        for _ in range(ATTEMPTS):
-            record = await self.runs.get(scope, run_id)
-            question = _question(record, name)
-            if question is None:
-                _require_same(record, name, answer)
-                return False
-            checked = check_answer(question.schema, answer)
-            given = sealed(question, checked)
-            if given.digest is not None:
-                self.runtime.hold(run_id, given.digest, checked)
-            with suppress(ConflictError):
-                await self.runs.save(_answered(record, question, given), expected_version=record.version)
-                return True
-        raise ConflictError(f"run {run_id} changes faster than it can be answered; try again")
 
     async def cancel(self, scope: Scope, run_id: str) -> RunRecord:
         """
@@ -320,7 +314,7 @@ class Executor:
         record = None
         try:
             record = await self.runtime.settled(run_id)
-            while record.status == "waiting" and interaction.answers is Answers.NOW:
+            while record.status == "waiting" and record.own_questions and interaction.answers is Answers.NOW:
                 await self._ask(record, interaction)
                 record = await self.runtime.settled(run_id)
             return record
@@ -331,12 +325,13 @@ class Executor:
                     await self.runtime.resume(run_id, DETACHED)
 
     async def _ask(self, record: RunRecord, interaction: Interaction) -> None:
-        question = next(iter(record.questions.values()))
+        question = record.own_questions[0]
+        caller = Principal(id=record.principal)
         try:
             given = await interaction.ask(question)
             while True:
                 try:
-                    await self._take(Scope.ALL, record.id, question.name, given)
+                    await self.answering.take(Scope.ALL, caller, record.id, question.name, given)
                     break
                 except InvalidArgumentError as error:
                     given = await interaction.ask(attrs.evolve(question, problem="; ".join(p.message for p in error.problems)))
@@ -351,52 +346,6 @@ class Executor:
 
 def _reference(record: RunRecord) -> str:
     return f"{record.workflow}@{record.workflow_version}"
-
-
-def _require_same(record: RunRecord, name: str | None, answer: Any) -> None:
-    """The same answer again gets the same reply."""
-    if name is None:
-        name = next(reversed(list(record.answers)), None)
-    given = None if name is None else record.answers.get(name)
-    if given is not None and _is_same(given, answer):
-        return
-    if record.ended:
-        raise ConflictError(f"run {record.id} has ended ({record.status}); it takes no answers")
-    if given is not None:
-        raise ConflictError(f"question {name!r} of run {record.id} has been answered, differently")
-    open_ones = ", ".join(record.questions) or "none"
-    raise NotFoundError(f"run {record.id} has no question {name!r} open; open: {open_ones}")
-
-
-def _is_same(given: Answer, again: Any) -> bool:
-    try:
-        checked = check_answer(given.schema, again)
-    except InvalidArgumentError:
-        return False
-    if given.digest is not None:
-        return hmac.compare_digest(digest_of(checked), given.digest)
-    # As JSON, where 1 is not true.
-    return msgspec.json.encode(checked, order="sorted") == msgspec.json.encode(given.value, order="sorted")
-
-
-def _question(record: RunRecord, name: str | None) -> Question | None:
-    if name is not None:
-        return record.questions.get(name)
-    if len(record.questions) > 1:
-        problem = ArgumentProblem("/question", f"missing; expected one of: {', '.join(record.questions)}")
-        raise InvalidArgumentError(
-            f"run {record.id} has {len(record.questions)} questions open; say which one this answers", [problem]
-        )
-    return next(iter(record.questions.values()), None)
-
-
-def _answered(record: RunRecord, question: Question, answer: Answer) -> RunRecord:
-    questions: Mapping[str, Question] = {name: other for name, other in record.questions.items() if name != question.name}
-    return record.changed(
-        questions=questions,
-        answers={**record.answers, question.name: answer},
-        status="waiting" if questions else "running",
-    )
 
 
 def error_of(record: RunRecord) -> NexusError | None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import attrs
 
-from nexus.exceptions import UnavailableError
-from nexus.models import Event, RunRecord, Scope
+from nexus.models import APPLICATION, Event, Principal, RunRecord, Scope
 from nexus.workflows.executor import Executor, error_of
 from nexus.workflows.live import DETACHED, SILENT
 
@@ -27,6 +26,7 @@ class RunHandle:
     id: str
     _executor: Executor
     _scope: Scope
+    _principal: Principal = APPLICATION
 
     def __repr__(self) -> str:
         return f"<RunHandle {self.id}>"
@@ -57,20 +57,26 @@ class RunHandle:
         async for event in await self._executor.events(self._scope, self.id, after=after):
             yield event
 
-    async def answer(self, answer: Any, question: str | None = None) -> RunRecord:
+    async def answer(self, answer: Any, question: str | None = None, *, principal: Principal | None = None) -> RunRecord:
         """
         Wait until the run asks, answer, and return its record once it has ended or waits again.
 
         Args:
             answer: A JSON value that fits the question's schema.
             question: The question's name, where several are open.
+            principal: Who answers, where it isn't the one who started the run; then the record is shown at once, and has only
+                what concerns that one.
 
         Raises:
+            PermissionDeniedError: The question is for somebody else.
             InvalidArgumentError: The answer is wrong; the run keeps waiting.
             ConflictError: The run has ended, or the question was answered differently.
         """
         await self._executor.runtime.settled(self.id)
-        return await self._executor.answer(self._scope, self.id, question, answer, SILENT)
+        scope, who = self._scope, self._principal
+        if principal is not None:
+            scope, who = Scope(tenant=principal.tenant_id, principal=principal.id), principal
+        return await self._executor.answer(scope, who, self.id, SILENT, question=question, answer=answer)
 
     async def cancel(self) -> RunRecord:
         """Cancel the run, and return its record once its clean-up is done."""
@@ -87,7 +93,7 @@ class RunHandle:
             UnavailableError: The application is not started.
         """
         record = await self._executor.retry(None, self._scope, self.id, DETACHED)
-        return RunHandle(record.id, self._executor, self._scope)
+        return RunHandle(record.id, self._executor, self._scope, self._principal)
 
 
 def output_of(record: RunRecord) -> Any:
@@ -97,7 +103,4 @@ def output_of(record: RunRecord) -> Any:
     error = error_of(record)
     if error is not None:
         raise error
-    if record.status != "waiting":
-        raise UnavailableError(f"run {record.id} has not ended yet; look for it by its id", run_id=record.id)
-    open_ones = ", ".join(f"{name!r} ({question.text})" for name, question in record.questions.items())
-    raise UnavailableError(f"run {record.id} waits for an answer: {open_ones}", run_id=record.id)
+    raise record.unfinished()

@@ -240,6 +240,12 @@ class LiveRun:
         return None if self.carried else self.call.request.deadline
 
     @property
+    def can_wait(self) -> bool:
+        """Whether it can wait for an answer that comes by a call of its own, be it through the run that waits for it."""
+        talk = self.interaction
+        return self.carried or (isinstance(talk, ThroughParent) and talk.parent.can_wait)
+
+    @property
     def hears(self) -> bool:
         """Whether anybody hears what it tells."""
         return self.feed is not None or self.interaction.listens

@@ -14,6 +14,7 @@ import attrs
 
 from nexus.exceptions import InvalidArgumentError, Problem, UnavailableError
 from nexus.models import MISSING, Answers, Principal, Question, Session, Tenant
+from nexus.workflows.answering import require_of
 from nexus.workflows.answers import answer_schema, check_answer, to_python
 from nexus.workflows.injection import not_provided
 from nexus.workflows.live import ExpiredError, LiveRun, ThroughParent
@@ -157,18 +158,22 @@ class Run:
         return (await live.facilities.call_workflow(workflow, inputs, interaction=ThroughParent(live, self._step))).results
 
     @overload
-    async def ask(self, text: str, answer: type[T], /, *, name: str | None = None, timeout: Timeout = None) -> T: ...
-    @overload
-    async def ask(self, text: str, answer: type[T], /, *, default: T, name: str | None = None, timeout: Timeout = None) -> T: ...
+    async def ask(
+        self, text: str, answer: type[T], /, *, name: str | None = None, timeout: Timeout = None, of: str = ""
+    ) -> T: ...
     @overload
     async def ask(
-        self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None, timeout: Timeout = None
+        self, text: str, answer: type[T], /, *, default: T, name: str | None = None, timeout: Timeout = None, of: str = ""
+    ) -> T: ...
+    @overload
+    async def ask(
+        self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None, timeout: Timeout = None, of: str = ""
     ) -> Any: ...
     async def ask(
-        self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None, timeout: Timeout = None
+        self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None, timeout: Timeout = None, of: str = ""
     ) -> Any:
         """
-        Ask the caller, and return the answer.
+        Ask the caller, and return the answer; or, with *of*, wait for the answer of somebody else.
 
         A terminal prompts; over REST the run waits until somebody posts the answer; where nobody can answer, the default is
         taken.
@@ -180,14 +185,20 @@ class Run:
             default: Proposed to whoever answers, and taken where nobody can, or does in time.
             name: By which answers name the question; `step.1`, `step.2` … if not given.
             timeout: Seconds, or a timedelta, in which it has to be answered.
+            of: Who has to answer: `role:finance`, whoever has that role, or `principal:ada`; never the one who started the run.
+                The answer comes by a call of its own (`runs.answer`), so the run has to be one that can wait for it: submitted,
+                in the background, durable, under an idempotency key, or called over REST.
 
         Raises:
             UnavailableError: Nobody can answer, and there is no default.
             DeadlineExceededError: Nobody has answered in time, and there is no default.
             CancelledError: The caller declined.
             TypeError: The answer's type is none of those, or has a secret in it and there is a default.
+            ValueError: *of* says nobody.
         """
         live = self._live
+        if of:
+            require_of(of)
         schema = answer_schema(answer)
         is_secret = holds_secrets(schema)
         if is_secret and default is not MISSING:
@@ -197,10 +208,11 @@ class Run:
             text=text,
             schema=schema,
             step=self._step,
+            of=of,
             default=default if default is MISSING else live.facilities.codecs.to_builtins(default),
             expires_at=_expiry(timeout, live.clock.now()),
         )
-        if live.carried or live.interaction.answers is Answers.NOW:
+        if live.can_wait if of else live.carried or live.interaction.answers is Answers.NOW:
             try:
                 given = await (live.facilities.park(live, question) if live.carried else self._ask_now(question))
             except ExpiredError:
@@ -210,7 +222,7 @@ class Run:
                     await live.take_slots(again=True)
                 return default
         elif default is MISSING:
-            raise UnavailableError(f"nobody can answer here; give `default=` (asked: {text!r})", question=question.name)
+            raise UnavailableError(f"{_nobody(of)} (asked: {text!r})", question=question.name)
         else:
             return default
         if is_secret:
@@ -358,14 +370,18 @@ class BlockingRun:
         _from_thread(self._run.chunk, value)
 
     @overload
-    def ask(self, text: str, answer: type[T], /, *, name: str | None = None, timeout: Timeout = None) -> T: ...
-    @overload
-    def ask(self, text: str, answer: type[T], /, *, default: T, name: str | None = None, timeout: Timeout = None) -> T: ...
+    def ask(self, text: str, answer: type[T], /, *, name: str | None = None, timeout: Timeout = None, of: str = "") -> T: ...
     @overload
     def ask(
-        self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None, timeout: Timeout = None
+        self, text: str, answer: type[T], /, *, default: T, name: str | None = None, timeout: Timeout = None, of: str = ""
+    ) -> T: ...
+    @overload
+    def ask(
+        self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None, timeout: Timeout = None, of: str = ""
     ) -> Any: ...
-    def ask(self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None, timeout: Timeout = None) -> Any:
+    def ask(
+        self, text: str, answer: Any, /, *, default: Any = MISSING, name: str | None = None, timeout: Timeout = None, of: str = ""
+    ) -> Any:
         """See `Run.ask`."""
 
         async def ask() -> Any:
@@ -373,7 +389,7 @@ class BlockingRun:
             limiter = self._run._live.facilities.limiter()  # noqa: SLF001 - one thing in two classes
             limiter.total_tokens += 1
             try:
-                return await self._run.ask(text, answer, default=default, name=name, timeout=timeout)
+                return await self._run.ask(text, answer, default=default, name=name, timeout=timeout, of=of)
             finally:
                 limiter.total_tokens -= 1
 
@@ -387,6 +403,13 @@ class BlockingRun:
     def check_cancelled(self) -> None:
         """Raise the event loop's cancellation here if the run was cancelled; call it in long loops, and let it pass."""
         anyio.from_thread.check_cancelled()
+
+
+def _nobody(of: str) -> str:
+    if not of:
+        return "nobody can answer here; give `default=`"
+    whom = of.partition(":")[2]
+    return f"{whom!r} can't be asked here, where the run ends with its call; submit it, or let it have `background=True`"
 
 
 def _expiry(timeout: Timeout, now: datetime) -> datetime | None:
