@@ -376,6 +376,18 @@ async def test_the_default_is_taken_where_nobody_answers_in_time() -> None:
         assert (record.status, record.output) == ("succeeded", "any")
 
 
+@pytest.mark.parametrize("workflow", [hurries, settles])
+async def test_an_answer_that_was_taken_just_before_its_question_expires_counts(workflow: Any) -> None:
+    clock = FakeClock()
+    async with app_of(workflow, clock=clock) as app:
+        run_id = await start(app, workflow.__name__)
+        # Stored, so that its sender is told so; the run hears of it only once its time is over.
+        await app.executor.answering.take(nexus.models.Scope.ALL, nexus.models.APPLICATION, run_id, None, "window")
+        await clock.advance(61)
+        record = await app.executor.find(nexus.models.Scope.ALL, run_id)
+        assert (record.status, record.output, record.questions) == ("succeeded", "window", {})
+
+
 async def test_a_caller_that_listens_and_does_not_answer_in_time_gets_the_default_too() -> None:
     class Slow(Now):
         async def ask(self, question: Question) -> Any:

@@ -18,7 +18,7 @@ from nexus.workflows.durable import StepResults
 from nexus.workflows.execution import TOLD
 from nexus.workflows.feeds import Feed
 from nexus.workflows.folders import Folders
-from nexus.workflows.live import LiveRun, OpenQuestion
+from nexus.workflows.live import ExpiredError, LiveRun, OpenQuestion
 from nexus.workflows.ownership import Ownership
 
 __all__ = ["CLEAN_UP_S", "Bookkeeping", "given_to"]
@@ -185,8 +185,12 @@ class Bookkeeping:
             await live.announce("run.waiting", {"questions": [question.view()]})
             self.notify(live)
             live.give_slots_back()
-            with live.until(question.expires_at):
-                await waiting.answered.wait()
+            try:
+                with live.until(question.expires_at):
+                    await waiting.answered.wait()
+            except ExpiredError:
+                if not await self._was_answered(live, waiting):
+                    raise
             if not live.questions and not live.holds_slots:
                 await live.take_slots(again=True)
         except BaseException as reason:
@@ -198,6 +202,17 @@ class Bookkeeping:
                     await self.change(live, lambda record: _without(record, name))
             raise
         return waiting.answer
+
+    async def _was_answered(self, live: LiveRun, waiting: OpenQuestion) -> bool:
+        """Withdraw a question that has expired; whether an answer was taken before, of which this has not been told yet."""
+        name = waiting.question.name
+        if not waiting.answered.is_set():
+            await self.change(live, lambda record: _without(record, name))
+            live.questions.pop(name, None)
+            if name not in live.record.answers:
+                return False
+            waiting.answer = given_to(live, name)
+        return True
 
     async def _was_asked(self, live: LiveRun, name: str) -> bool:
         """Whether the question was asked before the run was resumed, and is open, or answered."""
