@@ -667,6 +667,45 @@ async def test_a_durable_run_that_takes_too_long_has_failed(world: World) -> Non
         assert (await handle.status()).status == "failed"
 
 
+async def test_a_timeout_is_for_the_whole_of_a_run_that_is_resumed(world: World) -> None:
+    workflow = Workflow("slow", durable=True, timeout=5)
+
+    @workflow.step
+    async def wait() -> int:
+        await world.clock.sleep(4)
+        return 1
+
+    async with world.app(workflow) as app:
+        handle = await app.submit_workflow("slow")
+        await world.clock.advance(3)
+    async with world.app(workflow) as app:
+        await world.clock.advance(0)
+        await world.clock.advance(2)
+        record = await app.executor.find(Scope.ALL, handle.id)
+        assert record.error is not None
+        assert (record.status, record.error.message) == ("failed", "the run took longer than its workflow allows (5 s)")
+
+
+async def test_a_run_whose_time_was_over_before_it_is_resumed_has_failed(world: World) -> None:
+    workflow = Workflow("slow", durable=True, timeout=5)
+
+    @workflow.step
+    async def wait() -> int:
+        world.done.append("begun")
+        await world.clock.sleep(4)
+        return 1
+
+    async with world.app(workflow) as app:
+        handle = await app.submit_workflow("slow")
+        await world.clock.advance(1)
+    await world.clock.advance(60)
+    async with world.app(workflow) as app:
+        record = await app.executor.runtime.settled(handle.id)
+        assert record.error is not None
+        assert (record.status, record.error.code) == ("failed", "deadline_exceeded")
+    assert world.done == ["begun"]
+
+
 async def test_who_waits_no_longer_leaves_a_durable_run_to_go_on(world: World) -> None:
     wait = anyio.Event()
     async with world.app(chain(world, wait)) as app, anyio.create_task_group() as tasks:

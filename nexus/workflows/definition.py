@@ -144,7 +144,7 @@ class Workflow:
         read_only: It changes nothing.
         destructive: What it changes may not come back.
         idempotent: Twice does no more than once.
-        timeout: Seconds, or a timedelta, for a whole run, the time in which it waits for an answer included.
+        timeout: Seconds, or a timedelta, for a whole run: the time in which it waits for an answer, or is not carried, included.
         concurrency: At most this many runs of it at once; more wait for their turn.
         schedule: When it runs by itself: a cron expression, a `Schedule`, or several.
         cache: How long its results are kept and given again to the same caller for the same inputs: seconds, a timedelta, True

@@ -253,9 +253,11 @@ class Executor:
         except (InvalidArgumentError, ValueError, KeyError) as error:
             await self._give_up(record, f"the process that carried it has gone, and what it left can't be read: {error}")
             return
-        call = call_again(record, now=self.clock.now())
+        now = self.clock.now()
+        call = call_again(record, now=now)
         hooks = self.hooks.of(found[0], plan) if self.hooks.all else None
-        await self.runtime.submit(record, Work(plan=plan, inputs=inputs, call=call, hooks=hooks, results=results))
+        left = None if plan.timeout is None else max(0.0, plan.timeout - (now - record.created_at).total_seconds())
+        await self.runtime.submit(record, Work(plan=plan, inputs=inputs, call=call, left=left, hooks=hooks, results=results))
 
     async def _give_up(self, record: RunRecord, reason: str) -> None:
         ended = record.changed(

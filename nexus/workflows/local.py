@@ -9,6 +9,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import anyio
+import anyio.lowlevel
 import attrs
 from anyio.abc import TaskGroup
 from anyio.lowlevel import RunVar
@@ -210,7 +211,7 @@ class LocalRuntime(Runtime):
 
     async def _carried(self, live: LiveRun, work: Work) -> None:
         try:
-            await self._run(live, work, work.plan.timeout)
+            await self._run(live, work, work.plan.timeout if work.left is None else work.left)
             if live.is_durable and live.record.status == "succeeded" and self.books.results is not None:
                 await self.books.results.forget(live.record.id)
         except Exception as error:  # noqa: BLE001 - ends this run, never the group that carries the others
@@ -270,7 +271,7 @@ class LocalRuntime(Runtime):
                     error = RuntimeError(f"a step raised {type(raised).__name__}, though nobody cancelled it")
             if scope.cancel_called:
                 # Also where a step took no notice, and came back with something too late.
-                output, error = None, _why(live, seconds, work.plan.timeout)
+                output, error = None, _why(live, work, seconds)
             if error is not None and work.hooks is not None and not live.goes_on:
                 await work.hooks.tell(live, work.inputs, error)
         except BaseException:
@@ -286,7 +287,7 @@ class LocalRuntime(Runtime):
         try:
             if error is None:
                 live.dropped = live.dropped or live.is_durable
-                error = _why(live, seconds, work.plan.timeout) if live.told_why else _gone(live)
+                error = _why(live, work, seconds) if live.told_why else _gone(live)
                 if work.hooks is not None and not live.goes_on:
                     await work.hooks.tell(live, work.inputs, error)
         finally:
@@ -294,6 +295,8 @@ class LocalRuntime(Runtime):
                 await self.books.fail(live, None, error)
 
     async def _begin_steps(self, live: LiveRun, plan: Plan) -> None:
+        # Where it is cancelled, or its time is over, before it begins, no step is called.
+        await anyio.lowlevel.checkpoint_if_cancelled()
         if plan.cached is None:
             await self._take_slots(live)
         else:
@@ -373,14 +376,16 @@ def _sooner(seconds: float | None, timeout: float | None) -> float | None:
     return min(seconds, timeout)
 
 
-def _why(live: LiveRun, seconds: float | None, timeout: float | None) -> NexusError:
+def _why(live: LiveRun, work: Work, seconds: float | None) -> NexusError:
     """Say why the run's scope was cancelled."""
     if live.cancelled:
         return CancelledError("the run was cancelled")
     if live.dropped:
         return UnavailableError(STOPPED)
-    whose = "its workflow allows" if seconds is not None and seconds == timeout else "its caller waits"
-    return DeadlineExceededError(f"the run took longer than {whose}" + ("" if seconds is None else f" ({seconds:g} s)"))
+    timeout = work.plan.timeout
+    if timeout is not None and seconds in {timeout, work.left}:
+        return DeadlineExceededError(f"the run took longer than its workflow allows ({timeout:g} s)")
+    return DeadlineExceededError("the run took longer than its caller waits" + ("" if seconds is None else f" ({seconds:g} s)"))
 
 
 def _gone(live: LiveRun) -> NexusError:

@@ -28,6 +28,7 @@ class Work:
     Attributes:
         inputs: The checked arguments; the run's own.
         seconds: How long the caller waits.
+        left: Seconds that are left of the workflow's own timeout, where another process has begun the run.
         hooks: What is called around it.
         results: Of its steps, where some are known, or are to be kept.
     """
@@ -36,6 +37,7 @@ class Work:
     inputs: dict[str, Any] = attrs.field(repr=False)
     call: Call
     seconds: float | None = None
+    left: float | None = None
     hooks: RunHooks | None = None
     results: KnownResults | None = None
 
