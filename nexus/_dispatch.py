@@ -23,7 +23,7 @@ from nexus.exceptions import (
     WorkflowNotFoundError,
 )
 from nexus.models import ANONYMOUS, APPLICATION, Call, Caller, Operation, Principal, Request, Response, Tenant
-from nexus.sessions import Sessions
+from nexus.security.permission import PermissionGuard
 from nexus.workflows.files import FilesRoot
 from nexus.workflows.folders import Folders
 from nexus.workflows.live import SILENT
@@ -41,17 +41,18 @@ class Dispatcher:
     Carries out requests.
 
     Attributes:
+        permission: Says what a caller may use; None where everybody may use everything.
         timeout: How long a request may take that brings no deadline of its own.
         stopping: No new runs are taken.
     """
 
     catalogue: Catalogue
-    sessions: Sessions
     guards: list[Guard]
     clock: Clock
     files: FilesRoot
     folders: Folders
     log_request: Callable[[Request, Response, float], None]
+    permission: PermissionGuard | None = None
     timeout: timedelta | None = None
     stopping: bool = False
 
@@ -100,14 +101,10 @@ class Dispatcher:
             request = attrs.evolve(request, deadline=self.clock.now() + self.timeout)
         entry = self.catalogue.find(request.operation, caller.channel)
         call = self.call(request, request_id, entry)
-        if caller.credential is not None and caller.principal is None:
-            call.session = await self.sessions.find(caller.credential, now=call.now)
-            call.principal = call.session.principal
-            call.tenant = _tenant(call.principal)
         for guard in self.guards:
             await guard.check(call)
         if entry is None:
-            raise self.not_found(call, request.operation)
+            raise await self.not_found(call, request.operation)
         if self.stopping and entry.operation.kind == "workflow" and current_run.get() is None:
             raise UnavailableError("the application is stopping; try again later")
         if request.idempotency_key is not None:
@@ -138,15 +135,40 @@ class Dispatcher:
             depth=0 if request.parent is None else request.parent.depth + 1,
         )
 
-    def visible(self, call: Call) -> Sequence[Operation]:
+    async def visible(self, call: Call) -> Sequence[Operation]:
         """Return what the caller of *call* may use."""
-        return self.catalogue.operations(call.request.caller.channel)
+        shown = self.catalogue.operations(call.request.caller.channel)
+        if self.permission is None:
+            return shown
+        return [operation for operation in shown if await self.permission.allows(call, operation)]
 
-    def not_found(self, call: Call, name: str) -> WorkflowNotFoundError:
-        names = {operation.name for operation in self.visible(call)}
+    async def visible_to(self, caller: Caller) -> Sequence[Operation]:
+        """
+        Return what a caller may use who asks for nothing else; see `Gateway.visible`.
+
+        Raises:
+            NexusError: A guard refuses it.
+        """
+        started = self.clock.monotonic()
+        request = Request(operation="", arguments={}, caller=caller)
+        call = self.call(request, _new_id(), None)
+        try:
+            for guard in self.guards:
+                if guard is not self.permission:
+                    await guard.check(call)
+            return await self.visible(call)
+        except Exception as raised:
+            error = _told(raised, call.request_id)
+            self.log_request(request, Response(request_id=call.request_id, error=error), self.clock.monotonic() - started)
+            raise error from raised
+
+    async def not_found(self, call: Call, name: str) -> WorkflowNotFoundError:
+        """Return what says that there is no operation of that name, with the nearest that the caller may use."""
+        shown = await self.visible(call)
+        names = {operation.name for operation in shown}
         wanted, _, version = name.partition("@")
         if version and wanted in names:
-            versions = ", ".join(o.version for o in self.visible(call) if o.name == wanted)
+            versions = ", ".join(o.version for o in shown if o.name == wanted)
             return WorkflowNotFoundError(f"there is no version {version!r} of {wanted!r}; there are: {versions}", name=name)
         near = nearest(wanted, names - {wanted})
         hint = f"; did you mean {near!r}?" if near else ""

@@ -10,7 +10,19 @@ from typing import Any
 
 from nexus._dispatch import Dispatcher
 from nexus._gateway import Nexus
-from nexus.abc import Cache, Channel, Clock, Gateway, Guard, RunStore, Runtime, SessionStore, StepStore
+from nexus.abc import (
+    AccessControl,
+    Authenticator,
+    Cache,
+    Channel,
+    Clock,
+    Gateway,
+    Guard,
+    RunStore,
+    Runtime,
+    SessionStore,
+    StepStore,
+)
 from nexus.cache import MemoryCache
 from nexus.catalogue import Catalogue
 from nexus.clock import SystemClock
@@ -32,6 +44,9 @@ from nexus.operations.runs import run_operations
 from nexus.operations.schedules import schedule_operations
 from nexus.operations.workflows import workflow_operations
 from nexus.scheduler import Scheduler
+from nexus.security.access import RoleBasedAccess
+from nexus.security.identity import IdentityGuard
+from nexus.security.permission import PermissionGuard
 from nexus.sessions import Sessions
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.durable import StepResults
@@ -52,6 +67,8 @@ def create_nexus(
     /,
     *,
     guards: Sequence[Guard] = (),
+    authenticators: Sequence[Authenticator] = (),
+    access_control: AccessControl | None = None,
     channels: Sequence[Callable[[Gateway, NexusConfig], Channel]] | Mapping[str, Any] = (),
     runtime: Runtime | None = None,
     run_store: RunStore | None = None,
@@ -67,7 +84,9 @@ def create_nexus(
     Args:
         config: All settings; then nothing is read from files or the environment. Without it, `NexusConfig.from_env()` is read
             first, and *settings* win over it.
-        guards: Checks before the work, in this order.
+        guards: Checks of one's own before the work, in this order, after those that the settings ask for.
+        authenticators: Know credentials, beside those of sessions; with one, or `enable_auth`, callers have to be known.
+        access_control: Decides who may do what, instead of the roles of the settings.
         channels: Channels of one's own: classes, or what else makes one of `(gateway, config)`. Or, as a mapping, the settings of
             those that come with Nexus: `{"api": {"port": 9000}}`.
         runtime: What carries runs, instead of this process.
@@ -120,10 +139,12 @@ def create_nexus(
         grace=config.shutdown_grace.total_seconds(),
         patience=config.health_check_timeout.total_seconds(),
     )
+    access = access_control or RoleBasedAccess(config.roles)
+    permission = PermissionGuard(access) if config.enable_auth or authenticators else None
     dispatcher = Dispatcher(
         catalogue=catalogue,
-        sessions=Sessions(sessions),
-        guards=list(guards),
+        guards=[IdentityGuard(Sessions(sessions), authenticators), *([permission] if permission else []), *guards],
+        permission=permission,
         clock=clock,
         files=FilesRoot(config.files_root),
         folders=folders,
@@ -155,6 +176,8 @@ def create_nexus(
         ),
         services=[
             hooks,
+            access,
+            *authenticators,
             cache,
             sessions,
             runs,

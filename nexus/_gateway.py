@@ -24,11 +24,12 @@ from nexus.models import APPLICATION, Caller, ExecutionResult, Operation, Princi
 from nexus.scheduler import Scheduler
 from nexus.streams import RunStream, streamed
 from nexus.workflows.codecs import Codecs
-from nexus.workflows.definition import FunctionOptions, Group, Workflow, definitions_in, marked
+from nexus.workflows.definition import Group, Workflow, definitions_in, marked
 from nexus.workflows.executor import Executor
 from nexus.workflows.handle import RunHandle, output_of
 from nexus.workflows.hooks import HookDecorators, Hooks
 from nexus.workflows.mapping import Rows, map_rows
+from nexus.workflows.options import FunctionOptions
 from nexus.workflows.results import ResultCache
 from nexus.workflows.steps import OnError
 from nexus.workflows.work import current_run
@@ -322,6 +323,15 @@ class Nexus(HookDecorators):
     def reject(self, caller: Caller, error: NexusError, *, request_id: str | None = None) -> Coroutine[Any, Any, Response]:
         """Answer a message that never became a request: guards see it without an operation, and it is logged."""
         return self.dispatcher.reject(caller, error, request_id=request_id)
+
+    async def visible(self, caller: Caller) -> Sequence[Operation]:
+        """
+        Return what *caller* may use on its channel, sorted by name, newest version first.
+
+        Raises:
+            NexusError: A guard refuses it; it was logged.
+        """
+        return await self.dispatcher.visible_to(caller)
 
     # ---- in-process
 

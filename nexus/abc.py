@@ -18,10 +18,12 @@ from nexus.models import (
     Answers,
     Call,
     Caller,
+    Decision,
     Event,
     Missing,
     Operation,
     Page,
+    Principal,
     Question,
     Request,
     Response,
@@ -31,6 +33,8 @@ from nexus.models import (
 )
 
 __all__ = [
+    "AccessControl",
+    "Authenticator",
     "Cache",
     "Channel",
     "Clock",
@@ -41,6 +45,7 @@ __all__ = [
     "RunStore",
     "Runtime",
     "Service",
+    "SessionFinder",
     "SessionStore",
     "StepStore",
     "TimeoutScope",
@@ -188,6 +193,15 @@ class Gateway(Protocol):
         """Return the operation of that `name` (newest version) or `name@version` on *channel* (None: any), to whomever."""
         ...
 
+    async def visible(self, caller: Caller) -> Sequence[Operation]:
+        """
+        Return what *caller* may use on its channel, sorted by name, newest version first: what a listing shows.
+
+        Raises:
+            NexusError: A guard refuses it; it was logged.
+        """
+        ...
+
 
 class Channel(Service):
     """
@@ -221,6 +235,40 @@ class Guard(ABC):
 
         An exception of another kind refuses the call too, as `internal`.
         """
+
+
+class SessionFinder(Protocol):
+    """What finds sessions."""
+
+    async def find(self, token: str, *, now: datetime) -> Session:
+        """
+        Return the live session of that token.
+
+        Raises:
+            UnauthenticatedError: There is none.
+        """
+        ...
+
+
+class Authenticator(Service):
+    """Knows credentials of one kind."""
+
+    @abstractmethod
+    async def authenticate(self, credential: str, *, now: datetime) -> Principal | None:
+        """
+        Return whose credential it is, None where it is not of this kind.
+
+        Raises:
+            UnauthenticatedError: It is of this kind, and not good: forged, expired, revoked.
+        """
+
+
+class AccessControl(Service):
+    """Decides who may do what."""
+
+    @abstractmethod
+    async def decide(self, call: Call, permission: str) -> Decision:
+        """Decide whether the principal of *call* has that permission, as in `workflow:report:execute`."""
 
 
 class Runtime(Service):

@@ -315,6 +315,8 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor, len
         place=definition.place,
         deprecated=options.deprecated,
         background=options.background,
+        permission=options.permission or f"workflow:{options.name}:execute",
+        public=options.public,
         input_schema=lambda: plan.signature.schema,
         output_schema=lambda: codecs.output_schema(output, localns=namespace),
         graph=plan.graph.view,

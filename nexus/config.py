@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
 import attrs
+import msgspec
 
 from nexus.exceptions import ConfigurationError
+from nexus.models import Role
 
 __all__ = ["ApiConfig", "CacheConfig", "ChannelsConfig", "CliConfig", "McpConfig", "NexusConfig"]
 
@@ -145,6 +147,26 @@ def _quantity(value: Any, units: Mapping[str, float]) -> float | None:
     return float(match[1]) * units[match[2].lower()]
 
 
+def _roles(value: Mapping[str, Any] | str) -> Mapping[str, Role]:
+    found = msgspec.json.decode(value) if isinstance(value, str) else value
+    if isinstance(found, Mapping):
+        return {name: _role(name, role) for name, role in found.items()}
+    raise ValueError(f"expected roles by name, got {value!r}")
+
+
+def _role(name: str, value: Any) -> Role:
+    if isinstance(value, Role):
+        return value
+    parts = value if isinstance(value, Mapping) else {"allow": value}
+    known = attrs.fields_dict(Role)
+    if not parts.keys() <= known.keys():
+        raise ValueError(f"{name}: expected {', '.join(known)}, got {', '.join(sorted(parts.keys() - known.keys()))}")
+    for part, patterns in parts.items():
+        if not isinstance(patterns, list | tuple) or not all(isinstance(pattern, str) and pattern for pattern in patterns):
+            raise ValueError(f"{name}.{part}: expected a list of patterns like 'workflow:report:*', got {patterns!r}")
+    return Role(**parts)
+
+
 def _names(value: str | Sequence[str]) -> tuple[str, ...]:
     names = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
     if not all(isinstance(name, str) and name.strip() for name in names):
@@ -248,6 +270,8 @@ class NexusConfig:
         max_chunks: How many values a workflow may yield.
         enable_schedules: Whether this process fires schedules.
         run_retention_days: How long the record of a run is kept after its end.
+        enable_auth: Whether callers have to be known: all but those of operations that are `public`.
+        roles: What those who have a role may do: a list of patterns of permissions, or `allow`, `deny` and `inherits`.
         channels: The settings of each channel.
         cache: The settings of the cache.
 
@@ -271,6 +295,8 @@ class NexusConfig:
     max_chunks: int = attrs.field(default=10_000, converter=_count)
     enable_schedules: bool = attrs.field(default=True, converter=_flag)
     run_retention_days: int = attrs.field(default=30, converter=_days)
+    enable_auth: bool = attrs.field(default=False, converter=_flag)
+    roles: Mapping[str, Role] = attrs.field(factory=dict, converter=_roles)
     channels: ChannelsConfig = attrs.field(factory=ChannelsConfig, validator=_section)
     cache: CacheConfig = attrs.field(factory=CacheConfig, validator=_section)
 

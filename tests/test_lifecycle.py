@@ -144,8 +144,8 @@ def test_settings_come_in_one_way() -> None:
 
 
 def test_an_unknown_setting_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="enable_auth"):
-        nexus.create_nexus(enable_auth=True)
+    with pytest.raises(ConfigurationError, match="enable_multi_tenancy"):
+        nexus.create_nexus(enable_multi_tenancy=True)
 
 
 async def test_what_is_printed_of_it_is_short_and_tells_no_secret() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nexus.models.calls import Call, Caller, FormRequest, Hints, Operation, OperationKind, Request, Response
 from nexus.models.files import Form, RunFile, Upload
-from nexus.models.identity import ANONYMOUS, APPLICATION, Principal, Scope, Session, Tenant
+from nexus.models.identity import ANONYMOUS, APPLICATION, Decision, Principal, Role, Scope, Session, Tenant
 from nexus.models.questions import MISSING, Answer, Answers, Missing, Question
 from nexus.models.runs import (
     Event,
@@ -26,6 +26,7 @@ __all__ = [
     "Answers",
     "Call",
     "Caller",
+    "Decision",
     "Event",
     "ExecutionResult",
     "Form",
@@ -39,6 +40,7 @@ __all__ = [
     "Question",
     "Request",
     "Response",
+    "Role",
     "RunError",
     "RunFile",
     "RunRecord",

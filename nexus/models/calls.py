@@ -131,6 +131,8 @@ class Operation:
         place: `module:qualname` of what was registered.
         deprecated: What to use instead; empty where it is here to stay.
         background: It takes long: a remote caller is given the run, and does not wait for its end.
+        permission: What a caller needs, where callers are known: `workflow:{name}:execute`, or `runs:get` of what is built in.
+        public: Whoever asks may use it.
     """
 
     name: str
@@ -145,6 +147,8 @@ class Operation:
     place: str = ""
     deprecated: str = ""
     background: bool = False
+    permission: str = ""
+    public: bool = False
     _input_schema: Callable[[], Mapping[str, Any]] = attrs.field(default=dict, alias="input_schema", repr=False)
     _output_schema: Callable[[], Mapping[str, Any]] = attrs.field(default=dict, alias="output_schema", repr=False)
     _graph: Callable[[], Mapping[str, Any]] | None = attrs.field(default=None, alias="graph", repr=False)

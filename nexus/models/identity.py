@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-__all__ = ["ANONYMOUS", "ANONYMOUS_SESSION", "APPLICATION", "Principal", "Scope", "Session", "Tenant"]
+__all__ = ["ANONYMOUS", "ANONYMOUS_SESSION", "APPLICATION", "Decision", "Principal", "Role", "Scope", "Session", "Tenant"]
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +36,10 @@ class Scope:
 Scope.ALL = Scope(tenant=None, principal=None)
 
 
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(names)
+
+
 def _roles(names: Iterable[str]) -> frozenset[str]:
     return frozenset(names)
 
@@ -61,6 +65,35 @@ class Principal:
 ANONYMOUS: Final = Principal(id="anonymous")
 APPLICATION: Final = Principal(id="application")
 ANONYMOUS_SESSION: Final = timedelta(minutes=30)
+
+
+@attrs.frozen(kw_only=True)
+class Role:
+    """
+    What those who have it may do.
+
+    Attributes:
+        allow: Patterns of permissions: `workflow:report:execute`, `workflow:sales.*`, `*`.
+        deny: Patterns of what they may not, whatever another role of theirs allows.
+        inherits: Roles whose patterns it has, too.
+    """
+
+    allow: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    deny: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    inherits: tuple[str, ...] = attrs.field(default=(), converter=_names)
+
+
+@attrs.frozen(kw_only=True)
+class Decision:
+    """
+    Whether something is allowed.
+
+    Attributes:
+        reason: Why, for those who look after the application, and for the caller.
+    """
+
+    allowed: bool
+    reason: str
 
 
 @attrs.frozen(kw_only=True)

@@ -26,6 +26,7 @@ class BuiltIn:
         carry_out: Called with the call, the checked arguments and the caller's interaction.
         channels: Where it shows.
         tends_background: It shows also where a workflow with `background` does.
+        public: Whoever asks may use it: it shows no more than they may.
     """
 
     name: str
@@ -36,6 +37,7 @@ class BuiltIn:
     hints: Hints = attrs.field(factory=Hints)
     channels: frozenset[str] = frozenset({"api", "cli"})
     tends_background: bool = False
+    public: bool = False
 
 
 def add_operations(catalogue: Catalogue, codecs: Codecs, operations: Sequence[BuiltIn]) -> None:
@@ -53,6 +55,8 @@ def add_operations(catalogue: Catalogue, codecs: Codecs, operations: Sequence[Bu
             summary=built_in.summary,
             channels=built_in.channels,
             hints=built_in.hints,
+            permission=built_in.name.replace(".", ":"),
+            public=built_in.public,
             place=place,
             input_schema=lambda signature=signature: signature.schema,  # type: ignore[misc]
             output_schema=lambda built_in=built_in: codecs.output_schema(built_in.result),  # type: ignore[misc]

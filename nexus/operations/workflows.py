@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from nexus.abc import Interaction
@@ -18,7 +18,7 @@ WORKFLOW = Parameter(name="workflow", hint=str, description="`name` (its newest 
 
 
 def workflow_operations(
-    visible: Callable[[Call], Sequence[Operation]], not_found: Callable[[Call, str], WorkflowNotFoundError]
+    visible: Callable[[Call], Awaitable[Sequence[Operation]]], not_found: Callable[[Call, str], Awaitable[WorkflowNotFoundError]]
 ) -> Sequence[BuiltIn]:
     """
     Return the operations on workflows.
@@ -28,32 +28,38 @@ def workflow_operations(
         not_found: Makes the error that suggests the nearest of it.
     """
 
-    def find(call: Call, arguments: dict[str, Any]) -> Operation:
+    async def find(call: Call, arguments: dict[str, Any]) -> Operation:
         wanted = arguments["workflow"]
-        for operation in _workflows(visible(call)):
+        for operation in _workflows(await visible(call)):
             if wanted == operation.reference or (operation.newest and wanted == operation.name):
                 return operation
-        raise not_found(call, wanted)
+        raise await not_found(call, wanted)
 
     async def listing(call: Call, _arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
-        return [operation.view() for operation in _workflows(visible(call))], None, None
+        return [operation.view() for operation in _workflows(await visible(call))], None, None
 
     async def get(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
-        found = find(call, arguments)
+        found = await find(call, arguments)
         return {**found.view(), "input_schema": found.input_schema, "output_schema": found.output_schema}, None, None
 
     async def schema(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
-        found = find(call, arguments)
+        found = await find(call, arguments)
         return {"input": found.input_schema, "output": found.output_schema}, None, None
 
     async def graph(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
-        return find(call, arguments).graph, None, None
+        return (await find(call, arguments)).graph, None, None
 
     def built_in(
         name: str, summary: str, carry_out: Any, result: Any = dict[str, Any], parameters: Sequence[Parameter] = (WORKFLOW,)
     ) -> BuiltIn:
         return BuiltIn(
-            name=name, summary=summary, parameters=parameters, carry_out=carry_out, result=result, hints=Hints(read_only=True)
+            name=name,
+            summary=summary,
+            parameters=parameters,
+            carry_out=carry_out,
+            result=result,
+            hints=Hints(read_only=True),
+            public=True,
         )
 
     return [

@@ -2,129 +2,27 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from types import ModuleType
-from typing import Any, Final, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Final, TypeVar, Unpack, overload
 
 import attrs
 
 from nexus.exceptions import RegistrationError
-from nexus.models import Hints
-from nexus.workflows.caching import CachePolicy, policy_of
+from nexus.workflows.caching import CachePolicy
 from nexus.workflows.graph import Graph, analyse
-from nexus.workflows.retries import Retry
-from nexus.workflows.schedules import Schedule, ScheduleOption, make_schedules
-from nexus.workflows.steps import NAME, OnError, RunIn, StepDefinition, StepOptions, make_step, place_of, seconds_of
+from nexus.workflows.options import FunctionOptions, make_options
+from nexus.workflows.schedules import ScheduleOption
+from nexus.workflows.steps import StepDefinition, StepOptions, make_step, place_of
 
-__all__ = ["FunctionOptions", "Group", "Workflow", "WorkflowOptions", "definition_of", "definitions_in", "workflow"]
+__all__ = ["Group", "Workflow", "definition_of", "definitions_in", "workflow"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 STEP_OPTIONS: Final = StepOptions.__annotations__.keys() - {"name", "after"}
 MARK: Final = "__nexus_workflow__"
-
-
-@attrs.frozen(kw_only=True)
-class WorkflowOptions:
-    """What is said of a workflow as a whole; see `Workflow`."""
-
-    name: str
-    version: str = "1"
-    output: str | None = None
-    description: str = ""
-    tags: tuple[str, ...] = ()
-    channels: frozenset[str] | None = None
-    hints: Hints = attrs.field(factory=Hints)
-    timeout: float | None = None
-    concurrency: int | None = None
-    schedules: tuple[Schedule, ...] = ()
-    cache: CachePolicy | None = None
-    deprecated: str = ""
-    background: bool = False
-    durable: bool = False
-
-
-def make_options(
-    name: str,
-    *,
-    place: str,
-    version: str = "1",
-    output: str | None = None,
-    description: str = "",
-    tags: Sequence[str] = (),
-    channels: Sequence[str] | set[str] | frozenset[str] | None = None,
-    read_only: bool = False,
-    destructive: bool = False,
-    idempotent: bool = False,
-    timeout: float | timedelta | None = None,
-    concurrency: int | None = None,
-    schedule: ScheduleOption = None,
-    cache: CachePolicy | timedelta | float | None = None,
-    deprecated: str | None = None,
-    background: bool = False,
-    durable: bool = False,
-) -> WorkflowOptions:
-    """Check a workflow's options, each by itself."""
-    if not all(NAME.fullmatch(part) for part in name.split(".")):
-        raise RegistrationError(
-            f"{place}: {name!r} can't be a name: use lower-case letters, digits and _, dots between, and give name=…"
-        )
-    if not VERSION.fullmatch(version):
-        raise RegistrationError(f"{place}: version={version!r}: use letters, digits, dots, - and _, like '2' or '1.10'")
-    if isinstance(tags, str) or isinstance(channels, str):
-        raise RegistrationError(
-            f"{place}: tags= and channels= take several names: write [{(tags if isinstance(tags, str) else channels)!r}]"
-        )
-    if concurrency is not None and (isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1):
-        raise RegistrationError(f"{place}: concurrency={concurrency!r}: give a whole number from 1 on")
-    if deprecated is not None and not (isinstance(deprecated, str) and deprecated.strip()):
-        raise RegistrationError(f"{place}: deprecated={deprecated!r}: say what to use instead, like deprecated='use report@2'")
-    return WorkflowOptions(
-        name=name,
-        version=version,
-        output=output,
-        description=description,
-        tags=tuple(tags),
-        channels=None if channels is None else frozenset(channels),
-        hints=Hints(read_only=read_only, destructive=destructive, idempotent=idempotent),
-        timeout=seconds_of(timeout, place=place),
-        concurrency=concurrency,
-        schedules=make_schedules(schedule, place=place),
-        cache=policy_of(cache, read_only=read_only, place=place),
-        deprecated=(deprecated or "").strip(),
-        background=background,
-        durable=durable,
-    )
-
-
-class FunctionOptions(TypedDict, total=False):
-    """What `@workflow` takes: the options of `Workflow` and of its one step."""
-
-    name: str | None
-    version: str
-    description: str
-    tags: Sequence[str]
-    channels: Sequence[str] | set[str] | frozenset[str] | None
-    read_only: bool
-    destructive: bool
-    idempotent: bool
-    concurrency: int | None
-    schedule: ScheduleOption
-    cache: CachePolicy | timedelta | float | None
-    deprecated: str | None
-    background: bool
-    durable: bool
-    each: str | None
-    limit: int | None
-    on_error: OnError | None
-    when: Callable[..., bool] | None
-    retry: Retry | None
-    timeout: float | timedelta | None
-    run_in: RunIn | None
 
 
 class Workflow:
@@ -157,6 +55,8 @@ class Workflow:
             succeeded are not called again, the others are, so that what they had done by half they do twice. It is carried by the
             application whoever waits for it, and takes no uploaded files. A resumed run has its caller's id and tenant, not yet
             the roles.
+        permission: What a caller needs to run it, where callers have to be known; by default `workflow:{name}:execute`.
+        public: Whoever asks may run it, also where callers have to be known.
 
     Attributes:
         place: Where it was written: `module:name@version`, or `module:qualname` of a function.
@@ -185,6 +85,8 @@ class Workflow:
         deprecated: str | None = None,
         background: bool = False,
         durable: bool = False,
+        permission: str | None = None,
+        public: bool = False,
     ) -> None:
         self.module = str(sys._getframe(1).f_globals.get("__name__", "?"))  # noqa: SLF001 - says where it was written
         self.options = make_options(
@@ -205,6 +107,8 @@ class Workflow:
             deprecated=deprecated,
             background=background,
             durable=durable,
+            permission=permission,
+            public=public,
         )
         self.place = f"{self.module}:{name}@{version}"
         self.origin: Callable[..., Any] | Workflow = self
@@ -352,17 +256,25 @@ class Group:
         prefix: Put before each name, with a dot: `sales` makes `report` `sales.report`. Empty for none.
         tags: Added to those of each workflow.
         channels: Where they show, unless a workflow says otherwise.
+        permission: What a caller needs to run them, unless a workflow says otherwise.
     """
 
     def __init__(
-        self, prefix: str = "", *, tags: Sequence[str] = (), channels: Sequence[str] | set[str] | frozenset[str] | None = None
+        self,
+        prefix: str = "",
+        *,
+        tags: Sequence[str] = (),
+        channels: Sequence[str] | set[str] | frozenset[str] | None = None,
+        permission: str | None = None,
     ) -> None:
         self.module = str(sys._getframe(1).f_globals.get("__name__", "?"))  # noqa: SLF001 - says where it was written
-        # Checks the three with the rules and the words that a workflow's own options have.
-        checked = make_options(prefix or "group", place=f"{self.module}:Group({prefix!r})", tags=tags, channels=channels)
+        # Checks them with the rules and the words that a workflow's own options have.
+        place = f"{self.module}:Group({prefix!r})"
+        checked = make_options(prefix or "group", place=place, tags=tags, channels=channels, permission=permission)
         self.prefix = prefix
         self.tags = checked.tags
         self.channels = checked.channels
+        self.permission = checked.permission
         self.members: list[Workflow | Group] = []
 
     @overload
@@ -384,7 +296,7 @@ class Group:
         self.members.extend(thing if isinstance(thing, Group) else definition_of(thing) for thing in what)
 
     def definitions(self) -> Iterator[Workflow]:
-        """Yield every workflow with the group's prefix, tags and channels applied."""
+        """Yield every workflow with the group's prefix, tags, channels and permission applied."""
         for member in self.members:
             for made in member.definitions() if isinstance(member, Group) else [member]:
                 yield self._applied(made)
@@ -397,6 +309,7 @@ class Group:
             name=f"{self.prefix}.{made.options.name}" if self.prefix else made.options.name,
             tags=tuple(dict.fromkeys((*self.tags, *made.options.tags))),
             channels=self.channels if made.options.channels is None else made.options.channels,
+            permission=made.options.permission or ("" if made.options.public else self.permission),
         )
         return applied
 

@@ -1,0 +1,1 @@
+"""The checks before the work: who is asking, and whether they may."""
