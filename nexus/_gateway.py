@@ -91,6 +91,11 @@ class Nexus(HookDecorators):
         """How long a result, as JSON, may be that a channel sends to a remote caller."""
         return self.config.max_value_bytes
 
+    @property
+    def run_retention(self) -> timedelta:
+        """How long the record of a run is kept after its end."""
+        return timedelta(days=self.config.run_retention_days)
+
     # ---- life
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol
 
 from nexus.exceptions import NexusError, UnavailableError
@@ -155,6 +155,11 @@ class Gateway(Protocol):
     @property
     def max_value_bytes(self) -> int:
         """How long a result, as JSON, may be that a channel sends to a remote caller."""
+        ...
+
+    @property
+    def run_retention(self) -> timedelta:
+        """How long the record of a run is kept after its end."""
         ...
 
     async def health(self) -> Mapping[str, bool]:

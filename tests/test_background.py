@@ -13,8 +13,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import nexus
-from nexus import NexusConfig, NotFoundError, Principal, Request, Run
-from nexus.models import Caller
+from nexus import NexusConfig, NotFoundError, Principal, Request, Run, UnavailableError
+from nexus.abc import Interaction
+from nexus.models import Answers, Caller, Event, Question
 from nexus.testing import Client, FakeClock
 from nexus_click import invoke
 from nexus_mcp import server
@@ -232,6 +233,114 @@ async def test_the_tools_for_runs_show_only_where_background_work_does() -> None
     assert {"runs.answer", "runs.wait"} <= set(names("api"))
 
 
+def asking() -> nexus.Nexus:
+    app = nexus.create_nexus(NexusConfig())
+
+    @app.workflow(background=True)
+    async def asks(*, run: Run) -> str:
+        """Ask, and tell how it goes."""
+        name = await run.ask("Name?", str, name="name")
+        await run.progress(1, 1)
+        return name
+
+    return app
+
+
+@asynccontextmanager
+async def answering(app: nexus.Nexus, mode: str, *answers: dict[str, Any] | str) -> AsyncIterator[Any]:
+    """Connect a client that fills in forms; a string is an action other than accept."""
+    mcp = pytest.importorskip("mcp")
+    left = list(answers)
+
+    async def fill_in(_context: Any, _params: Any) -> Any:
+        given = left.pop(0)
+        if isinstance(given, str):
+            return mcp.types.ElicitResult(action=given)
+        return mcp.types.ElicitResult(action="accept", content=given)
+
+    async with app, mcp.Client(server(app), mode=mode, elicitation_callback=fill_in if answers else None) as client:
+        yield client
+        assert left == []
+
+
+ERAS = pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+
+
+@ERAS
+async def test_over_mcp_who_waits_for_a_run_is_asked_what_it_asks(mode: str) -> None:
+    async with answering(asking(), mode, {"answer": "Ada"}) as client:
+        about = {"run_id": (await client.call_tool("asks", {})).structured_content["run_id"]}
+        run = (await client.call_tool("runs_wait", about)).structured_content
+    assert (run["status"], run["results"]) == ("succeeded", "Ada")
+
+
+@ERAS
+async def test_over_mcp_who_waits_is_asked_again_after_a_wrong_answer(mode: str) -> None:
+    async with answering(asking(), mode, {"answer": 7}, {"answer": "Ada"}) as client:
+        about = {"run_id": (await client.call_tool("asks", {})).structured_content["run_id"]}
+        run = (await client.call_tool("runs_wait", about)).structured_content
+    assert (run["status"], run["results"]) == ("succeeded", "Ada")
+
+
+@ERAS
+async def test_over_mcp_who_waits_and_declines_sees_the_run_cancelled(mode: str) -> None:
+    async with answering(asking(), mode, "decline") as client:
+        about = {"run_id": (await client.call_tool("asks", {})).structured_content["run_id"]}
+        result = await client.call_tool("runs_wait", about)
+    assert (result.is_error, result.structured_content["status"]) == (False, "cancelled")
+
+
+@ERAS
+async def test_over_mcp_who_waits_and_can_not_be_asked_is_shown_the_question(mode: str) -> None:
+    async with answering(asking(), mode) as client:
+        about = {"run_id": (await client.call_tool("asks", {})).structured_content["run_id"]}
+        run = (await client.call_tool("runs_wait", about)).structured_content
+        await client.call_tool("runs_cancel", about)
+    assert (run["status"], run["questions"][0]["text"]) == ("waiting", "Name?")
+
+
+@ERAS
+async def test_over_mcp_who_waits_hears_how_the_run_goes(mode: str) -> None:
+    heard: list[float] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append(progress)
+
+    async with answering(asking(), mode, {"answer": "Ada"}) as client:
+        about = {"run_id": (await client.call_tool("asks", {})).structured_content["run_id"]}
+        await client.call_tool("runs_wait", about, progress_callback=hear)
+    assert heard == [1]
+
+
+async def test_an_answer_takes_no_part_of_the_time_for_which_a_run_is_waited_for() -> None:
+    slow = Slow()
+
+    class Thoughtful(Interaction):
+        answers = Answers.NOW
+
+        async def tell(self, event: Event) -> None: ...
+
+        async def ask(self, question: Question) -> Any:
+            await slow.clock.advance(3600)
+            return True
+
+    @slow.app.workflow(background=True)
+    async def confirm(*, run: Run) -> bool:
+        return await run.ask("Go on?", bool)
+
+    async with slow.app as app:
+        handle = await app.submit_workflow("confirm")
+        response = await app.dispatch(
+            Request(
+                operation="runs.wait",
+                arguments={"run_id": handle.id, "timeout": 5},
+                caller=Caller(channel="inprocess", principal=nexus.models.APPLICATION),
+            ),
+            Thoughtful(),
+        )
+    assert (response.data["status"], response.data["results"]) == ("succeeded", True)
+
+
 # ---- where the caller waits
 
 
@@ -255,15 +364,38 @@ async def test_a_client_of_a_test_gets_the_output_on_every_channel(channel: Any)
     assert caught.value.code == "conflict"
 
 
-async def test_a_question_in_the_background_is_answered_over_the_api() -> None:
-    app = nexus.create_nexus(NexusConfig())
-
-    @app.workflow(background=True)
-    async def asks(*, run: Run) -> str:
-        return await run.ask("Name?", str, name="name")
-
-    async with Client(app, channel="api", answers={"name": "Ada"}) as client:
+@pytest.mark.parametrize("channel", ["api", "mcp"])
+async def test_a_question_in_the_background_is_answered(channel: Any) -> None:
+    async with Client(asking(), channel=channel, answers={"name": "Ada"}) as client:
         assert await client.execute("asks") == "Ada"
+
+
+async def test_a_question_in_the_background_that_nobody_can_answer_over_mcp_is_told() -> None:
+    async with Client(asking(), channel="mcp") as client:
+        with pytest.raises(UnavailableError, match="asks 'Name"):
+            await client.execute("asks")
+        await client.call("runs.cancel", run_id=client.last_run.id)
+
+
+async def test_an_answer_for_whose_consequences_nobody_waits_is_taken_at_once() -> None:
+    slow = Slow()
+
+    @slow.app.workflow(background=True)
+    async def confirm(*, run: Run) -> bool:
+        answer = await run.ask("Go on?", bool)
+        await slow.gate.wait()
+        return answer
+
+    async with slow.app as app:
+        caller = Caller(channel="inprocess", principal=nexus.models.APPLICATION)
+        handle = await app.submit_workflow("confirm")
+        await anyio.wait_all_tasks_blocked()
+        arguments = {"run_id": handle.id, "answer": True}
+        for _ in range(2):
+            request = Request(operation="runs.answer", arguments=arguments, caller=caller, detach=True)
+            assert (await app.dispatch(request)).data["status"] == "running"
+        slow.gate.set()
+        assert await handle.result() is True
 
 
 async def test_a_listing_says_that_it_is_not_waited_for() -> None:

@@ -9,7 +9,18 @@ import attrs
 from mcp.server.connection import allowed_log_levels
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
-from mcp_types import ClientCapabilities, LoggingLevel, LoggingMessageNotification, LoggingMessageNotificationParams
+from mcp.shared.message import ServerMessageMetadata
+from mcp_types import (
+    ClientCapabilities,
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitResult,
+    LoggingLevel,
+    LoggingMessageNotification,
+    LoggingMessageNotificationParams,
+    ProgressNotification,
+    ProgressNotificationParams,
+)
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
@@ -17,6 +28,7 @@ from nexus.abc import Interaction
 from nexus.exceptions import CancelledError, UnavailableError
 from nexus.models import Answers, Event, Question
 from nexus_mcp._elicitation import NO_SECRETS, answer, asks_for_secret, form
+from nexus_mcp._tasks import related_to
 
 __all__ = ["LEVELS", "ClientInteraction", "answers_of"]
 
@@ -46,10 +58,12 @@ class ClientInteraction(Interaction):
 
     Attributes:
         least: The least severe message the client wants to hear, where it has said so for the whole connection.
+        task: The id of the task whose result the call waits for; None where there is no task.
     """
 
     ctx: ServerRequestContext[Any, Any]
     least: LoggingLevel | None = None
+    task: str | None = None
     answers: Answers = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -58,8 +72,7 @@ class ClientInteraction(Interaction):
     async def tell(self, event: Event) -> None:
         """Send progress, if the call asked for it, and messages, if the client hears them; a piece of the result is one too."""
         if event.type == "run.progress":
-            told = event.data
-            await self.ctx.session.report_progress(told["done"], told.get("total"), told.get("message") or None)
+            await self._report(event.data)
         elif event.type == "run.log":
             told = event.data
             await self._say(told["level"], told["step"], {"message": told["message"], **told["fields"]})
@@ -71,8 +84,11 @@ class ClientInteraction(Interaction):
         if asks_for_secret(question):
             raise UnavailableError(f"{NO_SECRETS} (asked: {question.text!r})", question=question.name)
         message, schema = form(question)
+        # `elicit_form` does this too, and has no place for what names the task.
+        request = ElicitRequest(params=ElicitRequestFormParams(message=message, requested_schema=schema, _meta=self._related()))
+        channel = ServerMessageMetadata(related_request_id=self.ctx.request_id)
         try:
-            result = await self.ctx.session.elicit_form(message, schema, related_request_id=self.ctx.request_id)
+            result = await self.ctx.session.send_request(request, ElicitResult, metadata=channel)
         except (MCPError, ValidationError) as error:
             raise UnavailableError(f"the client could not put the question {question.text!r} to its user: {error}") from error
         if result.action != "accept":
@@ -86,6 +102,22 @@ class ClientInteraction(Interaction):
             return
         # `send_log_message` does this too, and warns each time that MCP 2026-07-28 makes messages an opt-in.
         await self.ctx.session.send_notification(
-            LoggingMessageNotification(params=LoggingMessageNotificationParams(level=level, logger=step, data=data)),
+            LoggingMessageNotification(
+                params=LoggingMessageNotificationParams(level=level, logger=step, data=data, _meta=self._related())
+            ),
             related_request_id=self.ctx.request_id,
         )
+
+    async def _report(self, told: Mapping[str, Any]) -> None:
+        done, total, message = told["done"], told.get("total"), told.get("message") or None
+        token = (self.ctx.meta or {}).get("progress_token")
+        if self.task is None or token is None:
+            await self.ctx.session.report_progress(done, total, message)
+            return
+        params = ProgressNotificationParams(
+            progress_token=token, progress=done, total=total, message=message, _meta=self._related()
+        )
+        await self.ctx.session.send_notification(ProgressNotification(params=params), related_request_id=self.ctx.request_id)
+
+    def _related(self) -> Any:
+        return None if self.task is None else related_to(self.task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["is_object", "object_at_root", "resolved", "wrapped"]
+__all__ = ["either", "is_object", "object_at_root", "resolved", "wrapped"]
 
 DEFINITIONS: Final = "#/$defs/"
 
@@ -36,4 +36,13 @@ def wrapped(schema: Mapping[str, Any]) -> dict[str, Any]:
     outer: dict[str, Any] = {"type": "object", "properties": {"result": inner}, "required": ["result"]}
     if "$defs" in schema:
         outer["$defs"] = schema["$defs"]
+    return outer
+
+
+def either(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object that fits one of the two; references of the second keep working."""
+    inner = {key: value for key, value in second.items() if key != "$defs"}
+    outer: dict[str, Any] = {"type": "object", "anyOf": [dict(first), inner]}
+    if "$defs" in second:
+        outer["$defs"] = second["$defs"]
     return outer

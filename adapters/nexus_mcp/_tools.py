@@ -8,12 +8,12 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import attrs
-from mcp_types import Tool, ToolAnnotations
+from mcp_types import Tool, ToolAnnotations, ToolExecution
 
 from nexus.abc import Gateway
 from nexus.exceptions import RegistrationError
 from nexus.models import Operation
-from nexus_mcp._schemas import is_object, object_at_root, wrapped
+from nexus_mcp._schemas import either, is_object, object_at_root, wrapped
 
 __all__ = ["CHANNEL", "SUBMITTED", "Projection", "Tools", "project", "tool_name"]
 
@@ -33,7 +33,7 @@ SUBMITTED: Final[Mapping[str, Any]] = {
     },
     "required": ["run_id", "workflow", "workflow_version", "status"],
 }
-"""What a tool gives whose work goes on in the background."""
+"""What a tool gives whose work goes on in the background, where the client has no tasks."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -42,7 +42,7 @@ class Projection:
     An operation as a tool.
 
     Attributes:
-        wraps: Whether the output is not an object, and goes as `{"result": output}`.
+        wraps: Whether the workflow's output is not an object, and goes as `{"result": output}`.
         header_schema: The input schema, if some of it is to be repeated in `Mcp-Param-*` headers; else None.
     """
 
@@ -61,15 +61,16 @@ def tool_name(operation: Operation) -> str:
 def project(operation: Operation) -> Projection:
     """Return the operation as a tool; this is where its schemas are made."""
     inputs = object_at_root(operation.input_schema)
-    outputs = SUBMITTED if operation.background else operation.output_schema
-    wraps = not is_object(outputs)
+    wraps = not is_object(operation.output_schema)
+    outputs = wrapped(operation.output_schema) if wraps else object_at_root(operation.output_schema)
     title = operation.name.replace(".", " ").replace("_", " ").capitalize()
     tool = Tool(
         name=tool_name(operation),
         title=title if operation.newest else f"{title} (version {operation.version})",
         description="\n\n".join(text for text in _described(operation) if text) or None,
         input_schema=inputs,
-        output_schema=wrapped(outputs) if wraps else object_at_root(outputs),
+        output_schema=either(SUBMITTED, outputs) if operation.background else outputs,
+        execution=ToolExecution(task_support="optional") if operation.background else None,
         annotations=ToolAnnotations(
             read_only_hint=operation.hints.read_only,
             destructive_hint=operation.hints.destructive,

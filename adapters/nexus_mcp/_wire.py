@@ -34,12 +34,17 @@ __all__ = [
     "META_WORKFLOW_VERSION",
     "RefusedError",
     "error_of_run",
+    "goes_on",
+    "meta_of",
     "open_questions",
     "parse_answer",
     "parse_call",
     "protocol_error",
+    "refusal",
+    "render_ended",
     "render_error",
     "render_output",
+    "render_question",
     "render_questions",
     "render_submitted",
     "secret_asked",
@@ -62,6 +67,13 @@ PROTOCOL_ERRORS: Final[Mapping[str, int]] = {
     "internal": INTERNAL_ERROR,
 }
 
+REFUSALS: Final[Mapping[str, int]] = {
+    "invalid_argument": INVALID_PARAMS,
+    "conflict": INVALID_PARAMS,
+    "unavailable": INTERNAL_ERROR,
+    "deadline_exceeded": INTERNAL_ERROR,
+}
+
 
 class RefusedError(MCPError):
     """A JSON-RPC error that says what the gateway said."""
@@ -76,13 +88,14 @@ def parse_call(params: CallToolRequestParams, operation: str, caller: Caller, *,
     return Request(operation=operation, arguments=params.arguments or {}, caller=caller, idempotency_key=key, detach=detach)
 
 
-def parse_answer(run_id: str, question: str, answer: Any, caller: Caller) -> Request:
-    """Return the answer to one question of a waiting run as a request."""
+def parse_answer(run_id: str, question: str, answer: Any, caller: Caller, *, detach: bool = False) -> Request:
+    """Return the answer to one question of a waiting run as a request; *detach* where nobody waits for what comes of it."""
     return Request(
         operation="runs.answer",
         arguments={"run_id": run_id, "question": question, "answer": answer},
         caller=caller,
         lenient=True,
+        detach=detach,
     )
 
 
@@ -96,24 +109,42 @@ def render_output(gateway: Gateway, response: Response, *, wraps: bool) -> dict[
         "structuredContent": msgspec.json.decode(encoded),
         "isError": False,
         "resultType": "complete",
-        "_meta": _meta(response),
+        "_meta": meta_of(response),
     }
 
 
 def render_submitted(gateway: Gateway, response: Response, run: RunRecord) -> dict[str, Any]:
     """Return the result of a call whose work goes on in the background: how to ask for its results."""
     view = run.view()
-    text = (
-        f"Run {run.id} of {run.workflow} is {run.status}, and goes on by itself. "
-        "Call runs_wait with this run_id for its results, runs_get to look at it, runs_cancel to stop it."
-    )
+    way = "Call runs_wait with this run_id for its results, runs_get to look at it, runs_cancel to stop it."
     return {
-        "content": [{"type": "text", "text": text}],
+        "content": [{"type": "text", "text": f"{goes_on(run)} {way}"}],
         "structuredContent": gateway.to_builtins({name: view[name] for name in SUBMITTED["properties"]}),
         "isError": False,
         "resultType": "complete",
-        "_meta": _meta(response),
+        "_meta": meta_of(response),
     }
+
+
+def render_ended(gateway: Gateway, response: Response, *, wraps: bool) -> dict[str, Any]:
+    """
+    Return the result of a run that has ended, as the call that began it would have given it.
+
+    Raises:
+        RefusedError: That would have been a JSON-RPC error.
+    """
+    response = with_output(response)
+    error = response.error
+    if error is None and response.run is not None:
+        error = error_of_run(response.run)
+    if error is not None:
+        return render_error(gateway, response, error)
+    return render_output(gateway, response, wraps=wraps)
+
+
+def goes_on(run: RunRecord) -> str:
+    """Say that nobody has to wait for the run."""
+    return f"Run {run.id} of {run.workflow} is {run.status}, and goes on by itself."
 
 
 def render_error(gateway: Gateway, response: Response, error: NexusError) -> dict[str, Any]:
@@ -132,7 +163,7 @@ def render_error(gateway: Gateway, response: Response, error: NexusError) -> dic
         "structuredContent": gateway.to_builtins(details_of(error)),
         "isError": True,
         "resultType": "complete",
-        "_meta": _meta(response),
+        "_meta": meta_of(response),
     }
 
 
@@ -144,6 +175,12 @@ def protocol_error(error: NexusError, *, run: RunRecord | None = None) -> ErrorD
     return ErrorData(code=code, message=error.message, data=details_of(error))
 
 
+def refusal(gateway: Gateway, error: NexusError) -> RefusedError:
+    """Return the JSON-RPC error for what has no result in which a tool error could be told."""
+    code = PROTOCOL_ERRORS.get(error.code) or REFUSALS.get(error.code, INVALID_REQUEST)
+    return RefusedError(code, _text(error), gateway.to_builtins(details_of(error)))
+
+
 def render_questions(run: RunRecord, problems: Mapping[str, str]) -> dict[str, Any]:
     """
     Return what asks the caller for the open questions of a waiting run; its id goes along, to be sealed and sent back.
@@ -152,14 +189,14 @@ def render_questions(run: RunRecord, problems: Mapping[str, str]) -> dict[str, A
         run: A run that waits.
         problems: By question, why its last answer was not taken.
     """
-    requests = {}
-    for question in open_questions(run):
-        message, schema = form(question, problems.get(question.name))
-        requests[question.name] = {
-            "method": "elicitation/create",
-            "params": {"mode": "form", "message": message, "requestedSchema": schema},
-        }
+    requests = {question.name: render_question(question, problems.get(question.name)) for question in open_questions(run)}
     return {"resultType": "input_required", "inputRequests": requests, "requestState": run.id}
+
+
+def render_question(question: Question, problem: str | None) -> dict[str, Any]:
+    """Return what asks the caller for the answer to one question; *problem* is why the last one was not taken."""
+    message, schema = form(question, problem)
+    return {"method": "elicitation/create", "params": {"mode": "form", "message": message, "requestedSchema": schema}}
 
 
 def with_output(response: Response) -> Response:
@@ -208,7 +245,8 @@ def _for_others(run: RunRecord) -> str:
     return f" (asks {asked})" if asked else ""
 
 
-def _meta(response: Response) -> dict[str, Any]:
+def meta_of(response: Response) -> dict[str, Any]:
+    """Return what a result says of its request and its run."""
     run = response.run
     if run is None:
         return {META_REQUEST_ID: response.request_id}

@@ -48,8 +48,8 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
     async def get(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
         return shown(await executor.answering.look(call.scope, call.principal, arguments["run_id"]))
 
-    async def wait(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
-        return shown(await executor.wait(call.scope, arguments["run_id"], arguments["timeout"]))
+    async def wait(call: Call, arguments: dict[str, Any], interaction: Interaction) -> Outcome:
+        return shown(await executor.wait(call.scope, arguments["run_id"], arguments["timeout"], interaction))
 
     async def file(call: Call, arguments: dict[str, Any], _interaction: Interaction) -> Outcome:
         record = await executor.find(call.scope, arguments["run_id"])
@@ -68,7 +68,8 @@ def run_operations(executor: Executor) -> Sequence[BuiltIn]:
 
     async def answer(call: Call, arguments: dict[str, Any], interaction: Interaction) -> Outcome:
         run_id, given = arguments["run_id"], {name: arguments[name] for name in ("question", "answer")}
-        return whole(await executor.answer(call.scope, call.principal, run_id, interaction, **given))
+        detach = call.request.detach
+        return whole(await executor.answer(call.scope, call.principal, run_id, interaction, detach=detach, **given))
 
     return [
         _listing(executor),

@@ -48,7 +48,8 @@ class McpWire(Wire):
         while output["status"] in {"pending", "running"}:
             output = await self.call("runs.wait", {"run_id": output["run_id"]})
         if output["status"] == "waiting":
-            raise UnavailableError(f"run {output['run_id']} asks in the background, where this channel takes no answers")
+            asked = ", ".join(repr(question["text"]) for question in output["questions"])
+            raise UnavailableError(f"run {output['run_id']} asks {asked}, and there are no answers")
         if "error" in output:
             raise error_of(output["error"])
         return output["results"]

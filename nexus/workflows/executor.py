@@ -168,10 +168,18 @@ class Executor:
         return await anyio.to_thread.run_sync(slow_hash, document, f"{work.plan.signature.name}:{key}")
 
     async def answer(
-        self, scope: Scope, principal: Principal, run_id: str, interaction: Interaction, *, question: str | None, answer: Any
+        self,
+        scope: Scope,
+        principal: Principal,
+        run_id: str,
+        interaction: Interaction,
+        *,
+        question: str | None,
+        answer: Any,
+        detach: bool = False,
     ) -> RunRecord:
         """
-        Answer a question of a waiting run, and return its record once it has ended or waits again.
+        Answer a question of a waiting run, and return its record once it has ended or waits again; at once with *detach*.
 
         To another than who started it, whom the question is for, the run is shown at once, as far as it concerns that one.
 
@@ -182,14 +190,11 @@ class Executor:
             ConflictError: The run has ended, or the question was answered differently.
         """
         is_new, is_own = await self.answering.take(scope, principal, run_id, question, answer)
-        if not is_own:
-            if is_new:
-                await self.runtime.resume(run_id, DETACHED)
-            return await self.answering.look(scope, principal, run_id)
         if is_new:
-            await self.runtime.resume(run_id, interaction)
-            return await self._attend(run_id, interaction)
-        return await self.runtime.settled(run_id)
+            await self.runtime.resume(run_id, interaction if is_own and not detach else DETACHED)
+        if detach or not is_own:
+            return await self.answering.look(scope, principal, run_id)
+        return await (self._attend(run_id, interaction) if is_new else self.runtime.settled(run_id))
 
     async def cancel(self, scope: Scope, run_id: str) -> RunRecord:
         """
@@ -299,26 +304,44 @@ class Executor:
                 raise
             yield record.event(after + 1, f"run.{record.status}", {} if record.error is None else {"code": record.error.code})
 
-    async def wait(self, scope: Scope, run_id: str, seconds: float) -> RunRecord:
+    async def wait(self, scope: Scope, run_id: str, seconds: float, interaction: Interaction) -> RunRecord:
         """
         Wait until a run has ended or waits for an answer, that long at most, and return its record.
+
+        Whoever waits hears what the run tells meanwhile, and is asked what it can answer at once; that takes its own time.
 
         Raises:
             NotFoundError: There is no such run.
         """
         await self.find(scope, run_id)
-        with self.clock.timeout(seconds):
-            await self.runtime.settled(run_id)
+        if interaction.listens or interaction.answers is Answers.NOW:
+            with suppress(UnavailableError):  # it has ended, or another process carries it
+                await self.runtime.resume(run_id, interaction)
+            await self._attend(run_id, interaction, seconds)
+        else:
+            await self._settled(run_id, seconds)
         return await self.find(scope, run_id)
 
-    async def _attend(self, run_id: str, interaction: Interaction) -> RunRecord:
-        """Wait until the run has settled, while its caller hears what it tells, and is asked what it can answer at once."""
+    async def _settled(self, run_id: str, seconds: float | None) -> RunRecord:
+        with nullcontext() if seconds is None else self.clock.timeout(seconds):
+            return await self.runtime.settled(run_id)
+        return await self.runs.get(Scope.ALL, run_id)
+
+    async def _attend(self, run_id: str, interaction: Interaction, seconds: float | None = None) -> RunRecord:
+        """
+        Wait until the run has settled, while its caller hears what it tells, and is asked what it can answer at once.
+
+        Args:
+            run_id: The run's.
+            interaction: Its caller's.
+            seconds: How long to wait at most, each time anew when a question has been answered.
+        """
         record = None
         try:
-            record = await self.runtime.settled(run_id)
+            record = await self._settled(run_id, seconds)
             while record.status == "waiting" and record.own_questions and interaction.answers is Answers.NOW:
                 await self._ask(record, interaction)
-                record = await self.runtime.settled(run_id)
+                record = await self._settled(run_id, seconds)
             return record
         finally:
             if record is None or not record.ended:
