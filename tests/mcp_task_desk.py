@@ -9,9 +9,12 @@ import attrs
 
 import nexus
 from nexus import Nexus, NexusConfig, Problem, Run, Secret
+from nexus.abc import RunStore
+from nexus.clock import SystemClock
 from nexus.testing import FakeClock
+from nexus_mcp import serve_stdio
 
-__all__ = ["Note", "TaskDesk"]
+__all__ = ["Note", "TaskDesk", "main"]
 
 
 @attrs.frozen
@@ -31,13 +34,16 @@ class TaskDesk:
         ended: How each `slow` ended.
     """
 
-    clock: FakeClock = attrs.field(factory=FakeClock)
+    shutdown_grace: float = 10
+    run_store: RunStore | None = None
+    clock: Any = attrs.field(factory=FakeClock)
     gate: anyio.Event = attrs.field(factory=anyio.Event)
     ended: list[str] = attrs.field(factory=list)
     app: Nexus = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.app = nexus.create_nexus(NexusConfig(title="Desk", run_retention_days=2), clock=self.clock)
+        config = NexusConfig(title="Desk", run_retention_days=2, shutdown_grace=self.shutdown_grace)
+        self.app = nexus.create_nexus(config, clock=self.clock, run_store=self.run_store)
         self._register_long()
         self._register_asking()
 
@@ -96,3 +102,18 @@ class TaskDesk:
         async def log_in(*, run: Run) -> int:
             """Ask for a secret."""
             return len(await run.ask("Password?", Annotated[str, Secret()]))
+
+
+def main() -> None:
+    """Serve over standard input and output; nothing is held."""
+
+    async def serve() -> None:
+        desk = TaskDesk(clock=SystemClock())
+        desk.gate.set()
+        await serve_stdio(desk.app)
+
+    anyio.run(serve)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 import nexus
 from nexus import NexusConfig, NotFoundError, Principal, Request, Run, UnavailableError
 from nexus.abc import Interaction
+from nexus.memory import MemoryRunStore
 from nexus.models import Answers, Caller, Event, Question
 from nexus.testing import Client, FakeClock
 from nexus_click import invoke
@@ -233,8 +234,8 @@ async def test_the_tools_for_runs_show_only_where_background_work_does() -> None
     assert {"runs.answer", "runs.wait"} <= set(names("api"))
 
 
-def asking() -> nexus.Nexus:
-    app = nexus.create_nexus(NexusConfig())
+def asking(**options: Any) -> nexus.Nexus:
+    app = nexus.create_nexus(NexusConfig(), **options)
 
     @app.workflow(background=True)
     async def asks(*, run: Run) -> str:
@@ -339,6 +340,23 @@ async def test_an_answer_takes_no_part_of_the_time_for_which_a_run_is_waited_for
             Thoughtful(),
         )
     assert (response.data["status"], response.data["results"]) == ("succeeded", True)
+
+
+async def test_who_waits_for_a_run_of_another_process_is_shown_its_question() -> None:
+    store = MemoryRunStore()
+    carrier, other = (asking(run_store=store) for _ in range(2))
+    mcp = pytest.importorskip("mcp")
+
+    async def never(_context: Any, _params: Any) -> Any:
+        raise AssertionError("what it would answer could not be handed on")
+
+    async with carrier, other, mcp.Client(server(other), mode="legacy", elicitation_callback=never) as client:
+        caller = Caller(channel="mcp", principal=nexus.models.ANONYMOUS)
+        begun = await carrier.dispatch(Request(operation="asks", arguments={}, caller=caller, detach=True))
+        assert begun.run is not None
+        await anyio.wait_all_tasks_blocked()
+        run = (await client.call_tool("runs_wait", {"run_id": begun.run.id})).structured_content
+    assert run["status"] == "waiting"
 
 
 # ---- where the caller waits

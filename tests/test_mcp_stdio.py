@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp_types import ElicitRequestParams, ElicitResult
 
 from nexus_mcp._stdio import Lines
+from tests.mcp_holder import Holder, Tasks
 
 pytestmark = pytest.mark.anyio
 
 LEGACY = "legacy"
 MODERN = "2026-07-28"
 COMMAND = [sys.executable, "-W", "error", "-m", "tests.mcp_desk"]
+TASKS = [sys.executable, "-W", "error", "-m", "tests.mcp_task_desk"]
 ENVIRONMENT = {
     **{
         name: value
@@ -42,9 +44,13 @@ def mode(request: pytest.FixtureRequest) -> str:
     return era
 
 
+def connected(mode: str, files_root: Path, **options: Any) -> AbstractAsyncContextManager[Client]:
+    return started([*COMMAND, str(files_root)], mode, **options)
+
+
 @asynccontextmanager
-async def connected(mode: str, files_root: Path, **options: Any) -> AsyncIterator[Client]:
-    server = StdioServerParameters(command=COMMAND[0], args=[*COMMAND[1:], str(files_root)], env=ENVIRONMENT)
+async def started(command: list[str], mode: str, **options: Any) -> AsyncIterator[Client]:
+    server = StdioServerParameters(command=command[0], args=command[1:], env=ENVIRONMENT)
     # The client's own default is the standard error of when it was imported, which pytest replaces.
     with open(os.devnull, "w") as errors:  # noqa: ASYNC230, PTH123
         async with Client(stdio_client(server, errlog=errors), mode=mode, **options) as client:
@@ -75,6 +81,34 @@ async def test_tools_are_called_over_stdio(mode: str, tmp_path: Path) -> None:
     assert told.structured_content == {"result": 2}
     assert heard == [1, 2]
     assert kept.structured_content == {"result": "kept"}
+
+
+@pytest.mark.slow
+async def test_long_work_goes_on_beside_a_client_over_stdio(mode: str) -> None:
+    async def answer(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        return ElicitResult(action="accept", content={"answer": True})
+
+    async with started(TASKS, mode, elicitation_callback=answer) as client:
+        about = {"run_id": (await client.call_tool("keep", {})).structured_content["run_id"]}
+        run = (await client.call_tool("runs_wait", about)).structured_content
+
+    assert (run["status"], run["results"]) == ("succeeded", "kept")
+
+
+@pytest.mark.slow
+async def test_long_work_is_a_task_over_stdio() -> None:
+    async def never(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        raise AssertionError("forms of a task come with the task")
+
+    async with started(TASKS, MODERN, extensions=[Tasks()], elicitation_callback=never) as client:
+        holder = Holder(client)
+        begun = await holder.begin("keep")
+        asking = await holder.until(begun.task_id, "input_required")
+        yes = ElicitResult(action="accept", content={"answer": True})
+        await holder.answer(begun.task_id, **dict.fromkeys(asking["inputRequests"], yes))
+        task = await holder.until(begun.task_id, "completed")
+
+    assert task["result"]["structuredContent"] == {"result": "kept"}
 
 
 @contextmanager

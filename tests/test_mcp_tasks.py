@@ -26,7 +26,9 @@ from mcp_types import (
 )
 
 from nexus import Principal, Request
+from nexus.memory import MemoryRunStore
 from nexus.models import APPLICATION, Caller, Scope
+from nexus.testing import FakeClock
 from nexus.testing.recording import Recorder
 from nexus_mcp import META_IDEMPOTENCY_KEY, META_RUN_ID, server
 from tests.mcp_peer import Peer, connected
@@ -398,21 +400,64 @@ async def test_a_task_whose_client_can_not_be_asked_says_so_and_is_answered_else
     assert result["isError"] is False
 
 
+async def test_the_result_of_a_run_that_another_process_carries_is_waited_for() -> None:
+    store, clock = MemoryRunStore(), FakeClock()
+    carrier, other = (TaskDesk(clock=clock, run_store=store) for _ in range(2))
+    results: list[Any] = []
+    async with (
+        carrier.app,
+        other.app,
+        connected(server(carrier.app)) as here,
+        connected(server(other.app)) as there,
+        anyio.create_task_group() as tasks,
+    ):
+        task = await here.begin("slow")
+
+        async def wait() -> None:
+            results.append(await there.result(task["taskId"]))
+
+        tasks.start_soon(wait)
+        await clock.advance(2)
+        with pytest.raises(MCPError, match="another process carries it") as raised:
+            await there.request("tasks/cancel", taskId=task["taskId"])
+        assert results == []
+        carrier.gate.set()
+        await here.result(task["taskId"])
+        await clock.advance(2)
+
+    assert raised.value.code == INTERNAL_ERROR
+    assert results[0]["structuredContent"] == {"text": "done"}
+
+
 # ---- the end of the server, and the official client
 
 
-async def test_who_waits_when_the_server_stops_is_told() -> None:
-    desk = TaskDesk()
-    async with anyio.create_task_group() as tasks:
-        async with desk.app, connected(server(desk.app)) as peer:
-            task = await peer.begin("slow")
-            desk.app.stop_accepting()
-            with pytest.raises(MCPError, match="stopping"):
-                await peer.begin("slow")
-            assert (await peer.task(task["taskId"]))["status"] == "working"
-            desk.gate.set()
-            assert (await peer.result(task["taskId"]))["isError"] is False
-        tasks.cancel_scope.cancel()
+async def test_a_server_that_stops_begins_no_tasks_and_gives_the_results_of_those_that_are_there() -> None:
+    async with served() as (peer, desk):
+        task = await peer.begin("slow")
+        desk.app.stop_accepting()
+        with pytest.raises(MCPError, match="stopping") as raised:
+            await peer.begin("slow")
+        assert (await peer.task(task["taskId"]))["status"] == "working"
+        desk.gate.set()
+        assert (await peer.result(task["taskId"]))["isError"] is False
+
+    assert raised.value.code == INTERNAL_ERROR
+
+
+async def test_who_waits_for_a_task_that_the_end_of_the_server_cuts_off_is_told() -> None:
+    desk = TaskDesk(shutdown_grace=0.05)
+    results: list[Any] = []
+
+    async def wait(peer: Peer, task_id: str) -> None:
+        results.append(await peer.result(task_id))
+
+    async with connected(server(desk.app)) as peer, anyio.create_task_group() as tasks, desk.app:
+        tasks.start_soon(wait, peer, (await peer.begin("slow"))["taskId"])
+        await anyio.wait_all_tasks_blocked()
+
+    assert results[0]["structuredContent"]["code"] == "unavailable"
+    assert "stopped" in results[0]["content"][0]["text"]
 
 
 async def test_the_official_client_looks_after_a_task() -> None:

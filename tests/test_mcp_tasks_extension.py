@@ -2,118 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import anyio
-import attrs
 import pytest
 from mcp import Client, MCPError
-from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim
 from mcp.client.session import ClientRequestContext
 from mcp_types import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     MISSING_REQUIRED_CLIENT_CAPABILITY,
-    CallToolResult,
     ElicitRequestParams,
     ElicitResult,
-    GetTaskRequestParams,
-    InputResponses,
-    RequestParams,
-    Result,
 )
-from mcp_types import Request as McpRequest
-from pydantic import TypeAdapter
 
 from nexus import Principal, Request
 from nexus.models import APPLICATION, Caller
 from nexus.testing.recording import Recorder
 from nexus_mcp import META_RUN_ID, server
+from tests.mcp_holder import IDENTIFIER, Holder, Tasks
 from tests.mcp_task_desk import TaskDesk
 
 pytestmark = pytest.mark.anyio
 
 MODERN = "2026-07-28"
-IDENTIFIER = "io.modelcontextprotocol/tasks"
 DAYS_MS = 24 * 3600 * 1000
-ANYTHING: TypeAdapter[Any] = TypeAdapter(dict[str, Any])
-
-
-class TaskResult(Result):
-    """What a call gives that became a task."""
-
-    result_type: Literal["task"] = "task"
-    task_id: str
-    status: str
-    created_at: str
-    last_updated_at: str
-    ttl_ms: int | None
-    poll_interval_ms: int | None = None
-
-
-class TaskRequest(McpRequest[GetTaskRequestParams, str]):
-    """`tasks/get`, `tasks/cancel`, and what is there no more."""
-
-    name_param: ClassVar[str | None] = "taskId"
-
-
-class UpdateParams(RequestParams):
-    """The parameters of `tasks/update`."""
-
-    task_id: str
-    input_responses: InputResponses
-
-
-class UpdateRequest(McpRequest[UpdateParams, str]):
-    """`tasks/update`."""
-
-    name_param: ClassVar[str | None] = "taskId"
-
-
-class Tasks(ClientExtension):
-    """The client's half of the extension, as far as the tests need it: calls give the task."""
-
-    identifier = IDENTIFIER
-
-    def claims(self) -> Sequence[ResultClaim[Any]]:
-        async def resolve(task: TaskResult, context: ClaimContext) -> CallToolResult:
-            raise AssertionError("the tests look after the task themselves")
-
-        return [ResultClaim(result_type="task", model=TaskResult, resolve=resolve)]
-
-
-@attrs.define(eq=False)
-class Holder:
-    """A client with its tasks."""
-
-    client: Client
-
-    async def begin(self, tool: str, **arguments: Any) -> TaskResult:
-        result = await self.client.session.call_tool(tool, arguments, allow_claimed=True)
-        assert isinstance(result, TaskResult)
-        return result
-
-    async def ask(self, method: str, task_id: str) -> dict[str, Any]:
-        request = TaskRequest(method=method, params=GetTaskRequestParams(task_id=task_id))
-        reply: dict[str, Any] = await self.client.session.send_request(request, ANYTHING)
-        return reply
-
-    async def answer(self, task_id: str, **responses: ElicitResult) -> dict[str, Any]:
-        params = UpdateParams(task_id=task_id, input_responses=dict(responses))
-        request = UpdateRequest(method="tasks/update", params=params)
-        reply: dict[str, Any] = await self.client.session.send_request(request, ANYTHING)
-        return reply
-
-    async def until(self, task_id: str, *statuses: str) -> dict[str, Any]:
-        with anyio.fail_after(5):
-            while True:
-                task = await self.ask("tasks/get", task_id)
-                if task["status"] in statuses:
-                    return task
-                await anyio.wait_all_tasks_blocked()
 
 
 async def never(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:

@@ -30,10 +30,13 @@ from nexus.models import Answers, Event, Question
 from nexus_mcp._elicitation import NO_SECRETS, answer, asks_for_secret, form
 from nexus_mcp._tasks import related_to
 
-__all__ = ["LEVELS", "ClientInteraction", "answers_of"]
+__all__ = ["LEVELS", "ClientInteraction", "Levels", "answers_of", "connection_of", "interaction_of"]
 
 LEVELS: Final[tuple[LoggingLevel, ...]] = get_args(LoggingLevel)
 """From the least to the most severe."""
+
+Levels = dict[str | None, LoggingLevel]
+"""From which level on the client of a connection wants to hear messages."""
 
 
 def answers_of(ctx: ServerRequestContext[Any, Any]) -> Answers:
@@ -43,6 +46,17 @@ def answers_of(ctx: ServerRequestContext[Any, Any]) -> Answers:
     if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
         return Answers.LATER
     return Answers.NOW if ctx.session.can_send_request else Answers.NEVER
+
+
+def interaction_of(ctx: ServerRequestContext[Any, Any], *, task: str | None = None) -> ClientInteraction:
+    """Return how a run talks to who sent the message; *task* is the id of the task whose result that waits for."""
+    levels: Levels = ctx.lifespan_context
+    return ClientInteraction(ctx, levels.get(connection_of(ctx)) if levels else None, task)
+
+
+def connection_of(ctx: ServerRequestContext[Any, Any]) -> str | None:
+    """Return the id of the connection's MCP session; None where the connection is the only one of its server."""
+    return None if ctx.request is None else ctx.request.headers.get("mcp-session-id")
 
 
 def _fills_in_forms(capabilities: ClientCapabilities | None) -> bool:

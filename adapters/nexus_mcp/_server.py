@@ -19,7 +19,6 @@ from mcp_types import (
     CallToolRequestParams,
     EmptyResult,
     ListToolsResult,
-    LoggingLevel,
     PaginatedRequestParams,
     SetLevelRequestParams,
 )
@@ -30,7 +29,7 @@ from nexus.exceptions import MalformedRequestError, NexusError, details_of
 from nexus.models import Answers, Caller, Response
 from nexus_mcp._answering import Context, about, answered, exchange_of, settled
 from nexus_mcp._caller import behind, bound_principal, caller_of
-from nexus_mcp._interaction import ClientInteraction
+from nexus_mcp._interaction import ClientInteraction, Levels, connection_of, interaction_of
 from nexus_mcp._task_methods import TaskMethods
 from nexus_mcp._tasks import CORE
 from nexus_mcp._tools import Projection, Tools
@@ -53,8 +52,6 @@ STATE_LIFETIME_S: Final = 12 * 3600.0
 MOST_CONNECTIONS: Final = 10_000
 
 WAIT: Final = "runs.wait"
-
-Levels = dict[str | None, LoggingLevel]
 
 
 def server(app: Gateway) -> Server[Levels]:
@@ -124,7 +121,7 @@ class Endpoint:
     async def set_level(self, ctx: Context, params: SetLevelRequestParams) -> EmptyResult:
         """Answer `logging/setLevel` of the handshake era."""
         levels: Levels = ctx.lifespan_context
-        levels[_connection_of(ctx)] = params.level
+        levels[connection_of(ctx)] = params.level
         if len(levels) > MOST_CONNECTIONS:
             del levels[next(iter(levels))]
         return EmptyResult()
@@ -136,8 +133,7 @@ class Endpoint:
     async def _call(self, ctx: Context, params: CallToolRequestParams) -> dict[str, Any]:
         tool = self.tools.find(params.name)
         caller = caller_of(ctx)
-        levels: Levels = ctx.lifespan_context
-        interaction = ClientInteraction(ctx, levels.get(_connection_of(ctx)) if levels else None)
+        interaction = interaction_of(ctx)
         if params.request_state is not None:
             return await self._resume(tool, caller, interaction, params)
         operation = params.name if tool is None else tool.operation.reference
@@ -187,8 +183,3 @@ class Endpoint:
         if error is not None:
             return render_error(self.gateway, response, error)
         return render_output(self.gateway, response, wraps=tool is None or tool.wraps)
-
-
-def _connection_of(ctx: Context) -> str | None:
-    """Return the id of the connection's MCP session; None where the connection is the only one of its server."""
-    return None if ctx.request is None else ctx.request.headers.get("mcp-session-id")

@@ -29,7 +29,7 @@ from nexus.abc import Gateway
 from nexus.models import ANONYMOUS, Answers, Request, Response, RunRecord
 from nexus_mcp._answering import Context, about, answered, settled, told
 from nexus_mcp._caller import behind, caller_of
-from nexus_mcp._interaction import ClientInteraction, answers_of
+from nexus_mcp._interaction import ClientInteraction, answers_of, interaction_of
 from nexus_mcp._tasks import (
     CAPABILITY,
     CORE,
@@ -95,8 +95,8 @@ class TaskMethods:
 
     def shaped(self, ctx: Context, result: HandlerResult) -> HandlerResult:
         """Return a result as MCP 2025-11-25 has it with tasks, for which the SDK has the types but not the place."""
-        if ctx.method == "tools/call" and ctx.protocol_version == CORE and isinstance(result, Mapping):
-            return dict(handed_over(result))
+        if ctx.method == "tools/call" and ctx.protocol_version == CORE and isinstance(result, dict):
+            return handed_over(result)
         if ctx.method == "initialize" and isinstance(result, Mapping) and result.get("protocolVersion") == CORE:
             caller = caller_of(ctx)
             # The runs of those whom nobody knows are had by their ids, and listed for nobody.
@@ -140,7 +140,7 @@ class TaskMethods:
         return await answered(ctx, "tasks/update", partial(self._update, ctx, params))
 
     async def _get(self, ctx: Context, run_id: str) -> dict[str, Any]:
-        response, run = await self._dispatch(about("runs.get", run_id, behind(caller_of(ctx))))
+        response, run = await self._dispatch(about("runs.get", run_id, caller_of(ctx)))
         if ctx.protocol_version == CORE:
             return self._task(run)
         task = extension_task(self._task(run))
@@ -153,8 +153,8 @@ class TaskMethods:
         return task
 
     async def _result(self, ctx: Context, run_id: str) -> dict[str, Any]:
-        caller = behind(caller_of(ctx))
-        interaction = ClientInteraction(ctx, task=run_id)
+        caller = caller_of(ctx)
+        interaction = interaction_of(ctx, task=run_id)
         while True:
             # A deadline of its own, for `request_timeout` is not about who waits.
             deadline = self.gateway.clock.now() + timedelta(seconds=2 * WAIT_S)
@@ -184,7 +184,7 @@ class TaskMethods:
         return {"tasks": tasks, **({} if following is None else {"nextCursor": following})}
 
     async def _cancel(self, ctx: Context, run_id: str) -> dict[str, Any]:
-        caller = behind(caller_of(ctx))
+        caller = caller_of(ctx)
         _, run = await self._dispatch(about("runs.get", run_id, caller))
         if not run.ended:
             _, run = await self._dispatch(about("runs.cancel", run_id, caller))
@@ -198,11 +198,11 @@ class TaskMethods:
         raise MCPError(INVALID_PARAMS, f"task {run_id} has ended already: it is {self._task(run)['status']}")
 
     async def _update(self, ctx: Context, params: UpdateTaskParams) -> dict[str, Any]:
-        run_id, caller = params.task_id, behind(caller_of(ctx))
-        response, run = await self._dispatch(about("runs.get", run_id, caller))
+        run_id = params.task_id
+        response, run = await self._dispatch(about("runs.get", run_id, caller_of(ctx)))
         keys = {question.name: self._key(run_id, question.name) for question in open_questions(run)}
         answers = {name: params.input_responses[key] for name, key in keys.items() if key in params.input_responses}
-        _, problems = await settled(self.gateway, response, answers, caller)
+        _, problems = await settled(self.gateway, response, answers, behind(caller_of(ctx)))
         for name, problem in problems.items():
             count, _ = self.refused.pop((run_id, name), (0, ""))
             self.refused[run_id, name] = count + 1, problem

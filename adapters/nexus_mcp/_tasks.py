@@ -112,7 +112,7 @@ def created(submitted: Mapping[str, Any], task: Mapping[str, Any], immediate: st
     return {**submitted, "_meta": {**submitted["_meta"], CREATED: {"task": task, "immediate": immediate}}}
 
 
-def handed_over(result: Mapping[str, Any]) -> Mapping[str, Any]:
+def handed_over(result: dict[str, Any]) -> dict[str, Any]:
     """Return `CreateTaskResult` in place of the result of a call that began a task; any other result as it is."""
     meta = result.get("_meta") or {}
     begun = meta.get(CREATED)

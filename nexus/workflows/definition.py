@@ -48,8 +48,8 @@ class Workflow:
         cache: How long its results are kept and given again to the same caller for the same inputs: seconds, a timedelta, True
             for the application's `cache.ttl`, or a `CachePolicy`. Only with `read_only`.
         deprecated: What to use instead, where it is going to be removed.
-        background: It takes long. Over the API and MCP the caller is given the run at once, which goes on by itself; in-process
-            and on the command line it is waited for.
+        background: It takes long. Over the API and MCP the caller is given the run at once, which goes on by itself, as a task
+            where an MCP client knows those; in-process and on the command line it is waited for.
         durable: The result of each step, which has to say what it returns, is stored before the next is called. A run that is
             dropped, because the application stops or its process dies, is resumed when it is started again: steps that have
             succeeded are not called again, the others are, so that what they had done by half they do twice. It is carried by the

@@ -314,12 +314,12 @@ class Executor:
             NotFoundError: There is no such run.
         """
         await self.find(scope, run_id)
+        attends = False
         if interaction.listens or interaction.answers is Answers.NOW:
             with suppress(UnavailableError):  # it has ended, or another process carries it
                 await self.runtime.resume(run_id, interaction)
-            await self._attend(run_id, interaction, seconds)
-        else:
-            await self._settled(run_id, seconds)
+                attends = True
+        await (self._attend(run_id, interaction, seconds) if attends else self._settled(run_id, seconds))
         return await self.find(scope, run_id)
 
     async def _settled(self, run_id: str, seconds: float | None) -> RunRecord:
