@@ -9,7 +9,7 @@ import anyio
 import attrs
 from mcp import Client
 from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim
-from mcp_types import CallToolResult, ElicitResult, GetTaskRequestParams, InputResponses, Request, RequestParams, Result
+from mcp_types import CallToolResult, GetTaskRequestParams, Request, RequestParams, Result
 from pydantic import TypeAdapter
 
 __all__ = ["IDENTIFIER", "Holder", "Tasks"]
@@ -40,7 +40,7 @@ class UpdateParams(RequestParams):
     """The parameters of `tasks/update`."""
 
     task_id: str
-    input_responses: InputResponses
+    input_responses: dict[str, Any]
 
 
 class UpdateRequest(Request[UpdateParams, str]):
@@ -77,7 +77,7 @@ class Holder:
         reply: dict[str, Any] = await self.client.session.send_request(request, ANYTHING)
         return reply
 
-    async def answer(self, task_id: str, **responses: ElicitResult) -> dict[str, Any]:
+    async def answer(self, task_id: str, **responses: Any) -> dict[str, Any]:
         params = UpdateParams(task_id=task_id, input_responses=dict(responses))
         request = UpdateRequest(method="tasks/update", params=params)
         reply: dict[str, Any] = await self.client.session.send_request(request, ANYTHING)

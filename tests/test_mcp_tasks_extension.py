@@ -199,7 +199,7 @@ async def test_a_question_comes_with_the_task_and_is_answered_by_an_update() -> 
         begun = await holder.begin("keep")
         asking = await holder.until(begun.task_id, "input_required")
         again = await holder.ask("tasks/get", begun.task_id)
-        ignored = await holder.answer(begun.task_id, other=yes(answer=False))
+        ignored = await holder.answer(begun.task_id, other=yes(answer=False), another={"of": "no kind"})
         acknowledged = await holder.answer(begun.task_id, **{"keep.1": yes(answer=True)})
         task = await holder.until(begun.task_id, "completed")
 
@@ -225,6 +225,19 @@ async def test_a_wrong_answer_is_asked_for_again_under_another_key() -> None:
     assert list(asking["inputRequests"]) == list(ignored["inputRequests"]) == ["keep.1#2"]
     assert "perhaps" in asking["inputRequests"]["keep.1#2"]["params"]["message"]
     assert task["result"]["structuredContent"] == {"result": "dropped"}
+
+
+async def test_what_is_no_filled_in_form_is_asked_for_again() -> None:
+    async with served() as (holder, _):
+        begun = await holder.begin("keep")
+        await holder.until(begun.task_id, "input_required")
+        await holder.answer(begun.task_id, **{"keep.1": {"roots": []}})
+        asking = await holder.ask("tasks/get", begun.task_id)
+        await holder.answer(begun.task_id, **{"keep.1#2": yes(answer=True)})
+        task = await holder.until(begun.task_id, "completed")
+
+    assert "expected the result of an elicitation" in asking["inputRequests"]["keep.1#2"]["params"]["message"]
+    assert task["result"]["structuredContent"] == {"result": "kept"}
 
 
 async def test_a_question_that_is_declined_cancels_the_task() -> None:

@@ -189,11 +189,12 @@ async def test_a_task_of_the_extension_is_answered_by_documents() -> None:
     assert task["result"]["result"]["structuredContent"] == {"result": "kept"}
 
 
-async def test_a_header_that_names_another_task_is_refused() -> None:
+@pytest.mark.parametrize("header", ["another", ""], ids=["names another", "is not there"])
+async def test_a_header_that_does_not_name_the_task_is_refused(header: str) -> None:
     async with served() as (url, desk), modern(url) as poster:
         desk.gate.set()
         task_id = (await poster.ask("tools/call", name="slow", arguments={}))["result"]["taskId"]
-        reply = await poster.post("tasks/get", header="another", taskId=task_id)
+        reply = await poster.post("tasks/get", header=header, taskId=task_id)
 
     assert reply.status_code == 400
     assert reply.json()["error"]["code"] == HEADER_MISMATCH

@@ -19,11 +19,13 @@ from mcp_types import (
     METHOD_NOT_FOUND,
     MISSING_REQUIRED_CLIENT_CAPABILITY,
     CancelTaskRequestParams,
+    ElicitResult,
     GetTaskPayloadRequestParams,
     GetTaskRequestParams,
     PaginatedRequestParams,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
 from nexus.abc import Gateway
 from nexus.models import ANONYMOUS, Answers, Request, Response, RunRecord
@@ -201,7 +203,8 @@ class TaskMethods:
         run_id = params.task_id
         response, run = await self._dispatch(about("runs.get", run_id, caller_of(ctx)))
         keys = {question.name: self._key(run_id, question.name) for question in open_questions(run)}
-        answers = {name: params.input_responses[key] for name, key in keys.items() if key in params.input_responses}
+        given = params.input_responses
+        answers = {name: _response(given[key]) for name, key in keys.items() if key in given}
         _, problems = await settled(self.gateway, response, answers, behind(caller_of(ctx)))
         for name, problem in problems.items():
             count, _ = self.refused.pop((run_id, name), (0, ""))
@@ -267,9 +270,16 @@ class TaskMethods:
             return
         if not declares_tasks(ctx):
             raise _missing({"extensions": {EXTENSION: {}}})
-        header = None if ctx.request is None else ctx.request.headers.get(MCP_NAME_HEADER)
-        if header is not None and decode_header_value(header) != name:
+        if ctx.request is not None and decode_header_value(ctx.request.headers.get(MCP_NAME_HEADER)) != name:
             raise MCPError(HEADER_MISMATCH, f"{MCP_NAME_HEADER} header does not match the request body's 'taskId' parameter")
+
+
+def _response(given: Any) -> Any:
+    """Return what a client sent as the result of an elicitation, or as it is where it is none."""
+    try:
+        return ElicitResult.model_validate(given, by_name=False)
+    except ValidationError:
+        return given
 
 
 def _missing(capabilities: Mapping[str, Any]) -> MCPError:

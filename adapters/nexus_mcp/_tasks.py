@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from mcp_types import GetTaskRequestParams, InputResponses
+from mcp_types import GetTaskRequestParams
 
 __all__ = [
     "CAPABILITY",
@@ -50,9 +50,9 @@ STATUSES: Final[Mapping[str, str]] = {
 
 
 class UpdateTaskParams(GetTaskRequestParams):
-    """The parameters of `tasks/update` (SEP-2663)."""
+    """The parameters of `tasks/update` (SEP-2663); what is under a key that nothing asks for may be anything."""
 
-    input_responses: InputResponses
+    input_responses: dict[str, Any]
 
 
 def task_of(run: Mapping[str, Any], *, now: datetime, retention: timedelta) -> dict[str, Any]:
