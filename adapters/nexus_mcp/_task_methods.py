@@ -28,6 +28,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from nexus.abc import Gateway
+from nexus.exceptions import UnavailableError
 from nexus.models import ANONYMOUS, Answers, Request, Response, RunRecord
 from nexus_mcp._answering import Context, about, answered, settled, told
 from nexus_mcp._caller import behind, caller_of
@@ -166,12 +167,9 @@ class TaskMethods:
                 return with_related(await self._ended(response, run), run_id)
             if run.status == "waiting":
                 asked = "; ".join(repr(question.text) for question in open_questions(run))
-                raise RefusedError(
-                    INTERNAL_ERROR,
-                    f"run {run_id} waits for an answer, for which this client can't be asked ({asked}); "
-                    "answer by runs.answer on another channel, or cancel it",
-                    {"code": "unavailable", "details": {"run_id": run_id}},
-                )
+                why = f"run {run_id} waits for an answer, for which this client can't be asked ({asked})"
+                way = "answer by runs.answer on another channel, or cancel it"
+                raise refusal(self.gateway, UnavailableError(f"{why}; {way}", run_id=run_id))
             # Another process carries it, and there is nothing here to wait on.
             await self.gateway.clock.sleep(LOOK_EVERY_S)
 
@@ -196,7 +194,8 @@ class TaskMethods:
             self._forget(run_id)
             return {}
         if not run.ended:
-            raise RefusedError(INTERNAL_ERROR, f"task {run_id} can't be cancelled here: another process carries it")
+            error = UnavailableError(f"task {run_id} can't be cancelled here: another process carries it", run_id=run_id)
+            raise refusal(self.gateway, error)
         raise MCPError(INVALID_PARAMS, f"task {run_id} has ended already: it is {self._task(run)['status']}")
 
     async def _update(self, ctx: Context, params: UpdateTaskParams) -> dict[str, Any]:

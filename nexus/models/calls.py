@@ -48,7 +48,7 @@ class Request:
         operation: The name, `name@version` for a certain version of a workflow.
         arguments: By name, as JSON values; in-process also as Python values. There may be secrets among them.
         id: The request id; the gateway makes one where there is none.
-        detach: Answer as soon as the run is recorded, do not wait for it.
+        detach: Answer as soon as the run, or the answer to its question, is recorded; do not wait for what comes of it.
         deadline: When the caller stops waiting and the work must have ended.
         trusted_files: Paths among the arguments are used as they are (in-process, a local command line).
         lenient: The arguments came as text: "3" is good enough for an int.
