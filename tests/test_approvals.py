@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 import anyio
+import httpx
 import mcp
 import pytest
 
@@ -26,6 +27,8 @@ from nexus.models import Answers, Event, Principal, Question
 from nexus.testing import Client, FakeClock
 from nexus_click._inprocess import invoke
 from nexus_mcp import server
+from nexus_starlette import asgi
+from tests.mcp_peer import connected
 
 pytestmark = pytest.mark.anyio
 
@@ -290,6 +293,60 @@ async def test_a_tool_whose_run_waits_for_somebody_else_says_so_and_the_run_goes
         with anyio.fail_after(5):
             while (await carol.call("runs.get", run_id=run_id))["status"] != "succeeded":
                 await anyio.lowlevel.checkpoint()
+
+
+@nexus.workflow(background=True)
+async def pay_later(amount: int, run: Run) -> str:
+    """Pay, once somebody else has approved."""
+    return "paid" if await run.ask(f"Pay {amount}?", bool, name="approve", of="role:finance") else "kept"
+
+
+async def test_a_task_that_waits_for_somebody_else_goes_on_and_its_result_is_waited_for() -> None:
+    clock = FakeClock()
+    async with app_of(pay_later, clock=clock) as app, connected(server(app)) as peer, anyio.create_task_group() as tasks:
+        task = await peer.begin("pay_later", amount=3)
+        await anyio.wait_all_tasks_blocked()
+        shown = await peer.task(task["taskId"])
+        assert (shown["status"], shown["statusMessage"]) == ("working", "Pay 3?")
+        results: list[Any] = []
+
+        async def wait() -> None:
+            results.append(await peer.result(task["taskId"]))
+
+        tasks.start_soon(wait)
+        await clock.advance(10)
+        assert results == []
+        async with Client(app, principal=CAROL) as carol:
+            await carol.call("runs.answer", run_id=task["taskId"], answer=True)
+        await clock.advance(1)
+        with anyio.fail_after(5):
+            while not results:
+                await anyio.wait_all_tasks_blocked()
+        assert results[0]["structuredContent"] == {"result": "paid"}
+
+
+async def test_a_task_of_the_extension_that_waits_for_somebody_else_asks_its_client_for_nothing() -> None:
+    app = app_of(pay_later)
+    face = asgi(app)
+    async with app:
+        capabilities: Any = {"elicitation": {"form": {}}, "extensions": {"io.modelcontextprotocol/tasks": {}}}
+        meta = {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": capabilities,
+        }
+        headers = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2026-07-28"}
+
+        async def post(method: str, name: str, /, **params: Any) -> Any:
+            body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(face), base_url="http://localhost") as client:
+                sent = {**headers, "mcp-method": method, "mcp-name": name}
+                return (await client.post("/mcp", json=body, headers=sent)).json()["result"]
+
+        begun = await post("tools/call", "pay_later", name="pay_later", arguments={"amount": 3})
+        await anyio.wait_all_tasks_blocked()
+        task = await post("tasks/get", begun["taskId"], taskId=begun["taskId"])
+        assert (task["status"], task["statusMessage"], "inputRequests" in task) == ("working", "Pay 3?", False)
 
 
 async def test_a_local_command_line_says_that_nobody_else_can_be_asked(app: Nexus) -> None:

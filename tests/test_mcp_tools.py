@@ -129,7 +129,7 @@ def test_only_a_schema_that_repeats_arguments_in_headers_is_checked_against_head
 def test_only_operations_that_show_on_mcp_are_tools() -> None:
     there = tools(operation("shown"), operation("hidden", channels=frozenset({"api"})))
 
-    assert [tool.name for tool in there.list()] == ["shown"]
+    assert [tool.name for tool in there.list(there.gateway.operations(channel="mcp"))] == ["shown"]
 
 
 def test_an_operation_that_comes_later_is_a_tool() -> None:
@@ -138,7 +138,7 @@ def test_an_operation_that_comes_later_is_a_tool() -> None:
     assert there.find("second") is None
     shelf.held.append(operation("second"))
 
-    assert [tool.name for tool in there.list()] == ["first", "second"]
+    assert [tool.name for tool in there.list(there.gateway.operations(channel="mcp"))] == ["first", "second"]
     assert there.find("second") is not None
 
 
@@ -166,7 +166,7 @@ def test_two_operations_of_one_tool_name_are_an_error_that_names_both() -> None:
     there = tools(operation("a.b", place="desk:one"), operation("a_b", place="desk:two"), operation("fine"))
 
     with pytest.raises(RegistrationError, match=r"a\.b@1 \(desk:one\) and a_b@1 \(desk:two\) would both be the MCP tool 'a_b'"):
-        there.list()
+        there.list(there.gateway.operations(channel="mcp"))
     with pytest.raises(RegistrationError, match="channels="):
         there.find("a_b")
 

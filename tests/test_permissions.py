@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
+import mcp
 import pytest
 
 import nexus
@@ -29,8 +31,17 @@ from nexus.models import Call, Caller, Decision, Principal, Request, Response, R
 from nexus.security.access import RoleBasedAccess
 from nexus.sessions import token_hash
 from nexus.testing import Client
+from nexus.testing.recording import Recorder
+from nexus_mcp import server
+from nexus_starlette import asgi
 
 pytestmark = pytest.mark.anyio
+
+META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
 
 ADA = Principal(id="ada")
 CLERK = Principal(id="bob", roles=["clerk"])
@@ -185,6 +196,33 @@ async def test_the_document_of_the_api_has_what_one_may_use(app: Nexus) -> None:
         assert [each["name"] for each in await client.call("workflows.list")] == ["hello", "sales.order", "sales.void"]
         with pytest.raises(NotFoundError, match="there is no operation 'report'"):
             await client.call("workflows.get", workflow="report")
+
+
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+async def test_an_mcp_client_is_shown_the_tools_that_it_may_call(app: Nexus, mode: Any) -> None:
+    recorder = Recorder(app)
+    recorder.verified = CLERK
+    async with mcp.Client(server(recorder), mode=mode) as client:
+        assert [tool.name for tool in (await client.list_tools()).tools] == ["hello", "sales_order", "sales_void"]
+        refused: Any = (await client.call_tool("report", {})).structured_content
+        assert refused["code"] == "permission_denied"
+
+
+async def test_an_mcp_client_whose_credential_is_bad_is_shown_no_tools() -> None:
+    app = app_of()
+    face = asgi(app)
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": META}}
+    headers = {
+        "accept": "application/json, text/event-stream",
+        "mcp-protocol-version": "2026-07-28",
+        "mcp-method": "tools/list",
+        "authorization": "Bearer nothing",
+    }
+    transport = httpx.ASGITransport(face)
+    async with app, httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        reply = await client.post("/mcp", json=body, headers=headers)
+    assert (reply.status_code, reply.headers["www-authenticate"]) == (401, "Bearer")
+    assert reply.json()["error"]["data"]["code"] == "unauthenticated"
 
 
 async def test_what_a_workflow_calls_its_caller_has_to_be_allowed() -> None:

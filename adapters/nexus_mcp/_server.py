@@ -14,7 +14,6 @@ from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
-    INTERNAL_ERROR,
     METHOD_NOT_FOUND,
     CallToolRequestParams,
     EmptyResult,
@@ -25,7 +24,7 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from nexus.abc import Gateway
-from nexus.exceptions import MalformedRequestError, NexusError, details_of
+from nexus.exceptions import MalformedRequestError, NexusError
 from nexus.models import Answers, Caller, Response
 from nexus_mcp._answering import Context, about, answered, exchange_of, settled
 from nexus_mcp._caller import behind, bound_principal, caller_of
@@ -111,12 +110,16 @@ class Endpoint:
                 await self.gateway.reject(caller_of(ctx), MalformedRequestError(f"{ctx.method}: {why}"))
             raise
 
-    async def list_tools(self, _ctx: Context, _params: PaginatedRequestParams | None) -> ListToolsResult:
-        """Answer `tools/list`, all in one page."""
+    async def list_tools(self, ctx: Context, _params: PaginatedRequestParams | None) -> ListToolsResult:
+        """Answer `tools/list`: what the caller may use, all in one page."""
+        return await answered(ctx, "tools/list", partial(self._list, ctx))
+
+    async def _list(self, ctx: Context) -> ListToolsResult:
         try:
-            return ListToolsResult(tools=list(self.tools.list()))
+            shown = await self.gateway.visible(caller_of(ctx))
         except NexusError as error:
-            raise RefusedError(INTERNAL_ERROR, error.message, details_of(error)) from error
+            raise refusal(self.gateway, error) from error
+        return ListToolsResult(tools=list(self.tools.list(shown)))
 
     async def set_level(self, ctx: Context, params: SetLevelRequestParams) -> EmptyResult:
         """Answer `logging/setLevel` of the handshake era."""

@@ -149,7 +149,7 @@ class TaskMethods:
         task = extension_task(self._task(run))
         if run.ended:
             self._forget(run.id)
-        if run.status == "waiting":
+        if open_questions(run):
             return {**task, **self._input_required(ctx, run)}
         if run.status in {"succeeded", "failed"}:
             return {**task, **await self._outcome(response, run)}
@@ -165,12 +165,13 @@ class TaskMethods:
             response, run = await self._dispatch(request, interaction)
             if run.ended:
                 return with_related(await self._ended(response, run), run_id)
-            if run.status == "waiting":
-                asked = "; ".join(repr(question.text) for question in open_questions(run))
+            questions = open_questions(run)
+            if questions:
+                asked = "; ".join(repr(question.text) for question in questions)
                 why = f"run {run_id} waits for an answer, for which this client can't be asked ({asked})"
                 way = "answer by runs.answer on another channel, or cancel it"
                 raise refusal(self.gateway, UnavailableError(f"{why}; {way}", run_id=run_id))
-            # Another process carries it, and there is nothing here to wait on.
+            # Another process carries it, or it waits for the answer of somebody else: there is nothing here to wait on.
             await self.gateway.clock.sleep(LOOK_EVERY_S)
 
     async def _list(self, ctx: Context, cursor: str | None) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def task_of(run: Mapping[str, Any], *, now: datetime, retention: timedelta) -> d
     kept = (ended_at or now) - created_at + retention
     task = {
         "taskId": run["run_id"],
-        "status": STATUSES[run["status"]],
+        "status": "working" if _waits_for_others(run) else STATUSES[run["status"]],
         "createdAt": created_at.isoformat(),
         "lastUpdatedAt": (ended_at or created_at).isoformat(),
         "ttl": kept // timedelta(milliseconds=1),
@@ -121,6 +121,11 @@ def handed_over(result: dict[str, Any]) -> dict[str, Any]:
     rest = {key: value for key, value in meta.items() if key != CREATED}
     task = begun["task"]
     return {"task": task, "_meta": {**rest, **related_to(task["taskId"]), IMMEDIATE: begun["immediate"]}}
+
+
+def _waits_for_others(run: Mapping[str, Any]) -> bool:
+    """Whether it has asked, and the answer is not for its caller to give."""
+    return run["status"] == "waiting" and all("of" in question for question in run["questions"])
 
 
 def _message(run: Mapping[str, Any]) -> str | None:

@@ -96,15 +96,15 @@ class Tools:
     _named: dict[str, tuple[str, list[Operation]]] = attrs.field(factory=dict, init=False)
     _projections: WeakKeyDictionary[Operation, Projection] = attrs.field(factory=WeakKeyDictionary, init=False)
 
-    def list(self) -> Sequence[Tool]:
+    def list(self, operations: Sequence[Operation]) -> Sequence[Tool]:
         """
-        Return the tools.
+        Return operations as tools.
 
         Raises:
-            RegistrationError: Two operations would bear the same tool's name; the text names both.
+            RegistrationError: Two operations, be they among these or not, would bear the same tool's name; the text names both.
         """
         self.check()
-        return [self.of(operation).tool for operation in self.gateway.operations(channel=CHANNEL)]
+        return [self.of(operation).tool for operation in operations]
 
     def find(self, name: str) -> Projection | None:
         """

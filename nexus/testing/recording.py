@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 
 from nexus.abc import Interaction
-from nexus.models import Event, Principal, Question, Request, Response, RunRecord
+from nexus.models import Caller, Event, Operation, Principal, Question, Request, Response, RunRecord
 from nexus.workflows.live import SILENT
 
 __all__ = ["Recorder"]
@@ -65,6 +66,12 @@ class Recorder:
         if response.run is not None:
             self.run = response.run
         return response
+
+    async def visible(self, caller: Caller) -> Sequence[Operation]:
+        """See `Gateway.visible`."""
+        verified = caller if self.verified is None else attrs.evolve(caller, principal=self.verified)
+        shown: Sequence[Operation] = await self.app.visible(verified)
+        return shown
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the application's."""
