@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final, cast
 
@@ -69,6 +70,7 @@ class Bookkeeping:
     async def end(self, live: LiveRun, output: Any, error: BaseException | None) -> RunRecord:
         """Write down how a run has ended, tell who follows it, and return its record."""
         record = live.record
+        rows, cancelled = await self._put_files_away(live, output) if live.has_files else ((), None)
         status: RunStatus = "succeeded" if error is None else "cancelled" if isinstance(error, CancelledError) else "failed"
         failure = None if error is None else _failure(error)
         duration = self.clock.monotonic() - live.started
@@ -79,7 +81,7 @@ class Bookkeeping:
             duration=duration,
             questions={},
             output=output,
-            file_rows=await self.settle_files(live, output) if live.has_files else (),
+            file_rows=rows,
             error=failure,
             step_rows=live.steps or _only_step(live, status, duration, failure),
         )
@@ -88,32 +90,54 @@ class Bookkeeping:
             failure = ended.error
         try:
             if live.stored:
-                # Where somebody has answered meanwhile, that stays.
-                await self.change(
-                    live,
-                    lambda latest: ended if latest is record else ended.changed(answers=latest.answers, version=latest.version),
-                )
+                await self.change(live, partial(_ended, record, ended))
             else:
                 live.record = await self.runs.create(live.call.scope, ended)
-        except BaseException:
-            live.record = ended
+        except BaseException as raised:
+            await self._write_after_all(live, record, ended, raised)
             raise
         finally:
-            del self.live[record.id]
-            if live.feed is not None:
-                self._keep(live.feed, record.id)
-            if live.folder is not None:
-                self.folders.keep(record.id, live.folder)
-            if failure is not None and error is not None:
-                live.record = live.record.changed(error=attrs.evolve(failure, exception=error))
-                if failure.code in {"failed", "internal"}:
-                    self.report(live.record, error if live.secrets is None else live.secrets.told(error))
-            if ended.redacted and failure is None:
-                live.record = live.record.changed(returned=output)
+            self._let_go(live, output, error, failure)
             if live.is_followed:
                 await self._announce_end(live, {} if failure is None else {"code": failure.code})
             self.notify(live)
+        if cancelled is not None:
+            raise cancelled
         return live.record
+
+    async def _put_files_away(self, live: LiveRun, output: Any) -> tuple[Sequence[tuple[str, str]], BaseException | None]:
+        """Settle the files, and return their rows and what is to be raised once the record is written."""
+        try:
+            return await self.settle_files(live, output), None
+        except anyio.get_cancelled_exc_class() as cancelled:
+            # By asyncio itself, which no shield keeps out, and which does so once.
+            return await self.settle_files(live, output), cancelled
+
+    async def _write_after_all(self, live: LiveRun, record: RunRecord, ended: RunRecord, reason: BaseException) -> None:
+        """Write down what a run has done though the task that was about to do so is cancelled."""
+        if not isinstance(reason, Exception):
+            with anyio.move_on_after(CLEAN_UP_S, shield=True), suppress(Exception):
+                if live.stored:
+                    await self.change(live, partial(_ended, record, ended))
+                else:
+                    live.record = await self.runs.create(live.call.scope, ended)
+        if not live.record.ended:
+            live.record = ended
+
+    def _let_go(self, live: LiveRun, output: Any, error: BaseException | None, failure: RunError | None) -> None:
+        """Carry a run no more, and give its record what only those see who waited for it."""
+        run_id = live.record.id
+        del self.live[run_id]
+        if live.feed is not None:
+            self._keep(live.feed, run_id)
+        if live.folder is not None:
+            self.folders.keep(run_id, live.folder)
+        if failure is not None and error is not None:
+            live.record = live.record.changed(error=attrs.evolve(failure, exception=error))
+            if failure.code in {"failed", "internal"}:
+                self.report(live.record, error if live.secrets is None else live.secrets.told(error))
+        elif live.record.redacted:
+            live.record = live.record.changed(returned=output)
 
     async def _announce_end(self, live: LiveRun, data: Mapping[str, Any]) -> None:
         """Tell who follows it, before its caller is woken, who may leave with the record; no listener holds it up for long."""
@@ -242,6 +266,11 @@ def given_to(live: LiveRun, name: str) -> Any:
     """Return what a question of the run was answered with."""
     given = live.record.answers[name]
     return given.value if live.secrets is None else live.secrets.answer(given)
+
+
+def _ended(record: RunRecord, ended: RunRecord, latest: RunRecord) -> RunRecord:
+    """Return the record that takes the place of the latest; where somebody has answered meanwhile, that stays."""
+    return ended if latest is record else ended.changed(answers=latest.answers, version=latest.version)
 
 
 def _asking(record: RunRecord, question: Question) -> RunRecord:

@@ -143,18 +143,30 @@ class Executor:
         record.complete(owner=self.runtime.owner, inputs=dict(record.inputs))
         try:
             kept = await self.runs.create(call.scope, record, key=key, inputs_hash=inputs_hash)
-        except BaseException:
-            if work.results is not None:
-                await self.results.forget(record.id)
+        except BaseException as error:
+            with anyio.move_on_after(CLEAN_UP_S, shield=True):
+                await self._settle_submission(record, work, is_open=not isinstance(error, Exception))
             raise
         if kept.id != record.id:
             return kept, False
-        try:
-            await self.runtime.submit(kept, work)
-        except NexusError as error:
-            await self.runs.save(refused(kept, error, now=self.clock.now()), expected_version=kept.version)
-            raise
+        await self._start(kept, work)
         return kept, True
+
+    async def _settle_submission(self, record: RunRecord, work: Work, *, is_open: bool) -> None:
+        """Start a run whose caller went away while the store was told of it, if the store has it; else leave nothing of it."""
+        if is_open:
+            with suppress(NexusError):
+                await self._start(await self.runs.get(Scope.ALL, record.id), work)
+                return
+        if work.results is not None:
+            await self.results.forget(record.id)
+
+    async def _start(self, record: RunRecord, work: Work) -> None:
+        try:
+            await self.runtime.submit(record, work)
+        except NexusError as error:
+            await self.runs.save(refused(record, error, now=self.clock.now()), expected_version=record.version)
+            raise
 
     async def _hash_of(self, record: RunRecord, work: Work, key: str) -> str:
         call, secrecy = work.call, work.plan.secrecy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack, nullcontext, suppress
 from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -224,7 +224,15 @@ class LocalRuntime(Runtime):
     async def _execute_carried(self, run: RunRecord, work: Work, interaction: Interaction) -> RunRecord:
         self._require_open(started=True)
         run.complete(owner=self.owner, inputs=dict(run.inputs))
-        stored = await self.runs.create(work.call.scope, run)
+        try:
+            stored = await self.runs.create(work.call.scope, run)
+        except anyio.get_cancelled_exc_class():
+            # The store may have it by now, and nobody would ever carry it.
+            with anyio.move_on_after(CLEAN_UP_S, shield=True), suppress(NexusError):
+                stored = await self.runs.get(Scope.ALL, run.id)
+                gone = refused(stored, CancelledError("its caller went away"), now=self.clock.now())
+                await self.runs.save(gone, expected_version=stored.version)
+            raise
         try:
             live = self._carry(stored, work, interaction)
         except UnavailableError as error:
@@ -265,7 +273,8 @@ class LocalRuntime(Runtime):
                     # Let through, it would end the event loop, and with it every other run.
                     error = RuntimeError(f"a step called sys.exit({raised.code!r})")
                 except anyio.get_cancelled_exc_class() as raised:
-                    if being_cancelled():
+                    # Of steps on lanes it is known, and when it comes here a task group may have forgotten that it was asyncio's.
+                    if work.plan.single is None or being_cancelled():
                         raise
                     # A step awaited something of its own that was cancelled; that must not end in silence.
                     error = RuntimeError(f"a step raised {type(raised).__name__}, though nobody cancelled it")

@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
-from nexus.exceptions import NexusError
-from nexus.models import Call, RunError, RunRecord
+from nexus.exceptions import CancelledError, NexusError
+from nexus.models import Call, RunError, RunRecord, RunStatus
 from nexus.workflows.hooks import RunHooks
 from nexus.workflows.live import KnownResults, LiveRun
 from nexus.workflows.plan import Plan
@@ -44,4 +44,5 @@ class Work:
 
 def refused(record: RunRecord, error: NexusError, *, now: datetime) -> RunRecord:
     """Return the record of a run that was stored, and could not be started."""
-    return record.changed(status="failed", ended_at=now, error=RunError(code=error.code, message=error.message))
+    status: RunStatus = "cancelled" if isinstance(error, CancelledError) else "failed"
+    return record.changed(status=status, ended_at=now, error=RunError(code=error.code, message=error.message))
