@@ -25,11 +25,14 @@ from nexus import BlockingRun, Inject, Nexus, NexusConfig, Retry, Run, RunRecord
 from nexus.memory import MemoryRunStore
 from nexus.models import Page, Scope
 
-__all__ = ["CHECKPOINTS", "Desk", "Holdings", "Life", "PausingStore", "Pool", "Session", "opened", "points", "seed_of", "until"]
+__all__ = ["UNANSWERED", "Desk", "Holdings", "Life", "PausingStore", "Point", "opened", "points", "seed_of", "until"]
 
 SEED: Final = "NEXUS_CANCEL_SEED"
 CHECKPOINTS: Final = 12
 """How many turns of the event loop after a tick something happens, at most."""
+
+UNANSWERED: Final = 6
+"""Ticks of the workflow that asks, until it waits for answers that do not come."""
 
 ENOUGH_S: Final = 20.0
 
@@ -220,13 +223,18 @@ class Desk:
         life = self.lives[number] = Life(**how)
         return number, life
 
-    async def records(self, number: int) -> list[RunRecord]:
+    def records(self, number: int) -> list[RunRecord]:
         """Return the records of that life: of the run, and of what it has called."""
         store = self.app.executor.runs
         runs = store._runs.values() if isinstance(store, MemoryRunStore) else ()  # noqa: SLF001 - a listing has 1,000 at most
         return [run for run in runs if run.inputs.get("life") == number]
 
-    async def check(self, number: int, *, ticks: int) -> str:
+    def has_ended(self, number: int) -> bool:
+        """Whether the run has been there, and has ended."""
+        own = [record for record in self.records(number) if record.parent is None]
+        return bool(own) and all(record.ended for record in own)
+
+    def check(self, number: int, *, ticks: int) -> str:
         """
         Look at a run that has ended, and return its status.
 
@@ -237,7 +245,7 @@ class Desk:
         life = self.lives[number]
         life.over = True
         assert not life.problems()
-        records = await self.records(number)
+        records = self.records(number)
         assert all(record.status in {"cancelled", "succeeded"} for record in records), records
         own = [record for record in records if record.parent is None]
         if not own:

@@ -18,13 +18,11 @@ from nexus.abc import Interaction
 from nexus.memory import MemoryRunStore
 from nexus.models import Answers, Caller, Event, Question, Request, RunRecord, Scope
 from nexus_click._inprocess import invoke
-from tests.cancel_desk import Desk, Holdings, Life, PausingStore, Point, opened, points, seed_of
+from tests.cancel_desk import UNANSWERED, Desk, Holdings, Life, PausingStore, Point, opened, points, seed_of
 
 pytestmark = pytest.mark.anyio
 
 POINTS = 100
-UNANSWERED = 6
-"""Ticks of the workflow that asks, until it waits for answers that do not come."""
 
 
 class Later(Interaction):
@@ -154,7 +152,7 @@ async def ticks_of(root: Path) -> tuple[int, int]:
         ticks = len(life.ticks)
         assert run.result == [6, 2, 1]
         assert {"run.progress", "run.log", "run.chunk", "run.succeeded"} <= set(events)
-        assert await desk.check(number, ticks=ticks) == "succeeded"
+        assert desk.check(number, ticks=ticks) == "succeeded"
         assert {name.partition("[")[0] for name in life.begun} >= {"first", "thread", "told", "inner second", "streamed"}
         assert life.opened["session"] == 7
         assert life.begun["again"] == 3
@@ -173,7 +171,7 @@ async def cancel_at_each(call: Callable[[Case], Awaitable[None]], root: Path, wo
             with point.told(), anyio.fail_after(20):
                 number, life = desk.live(at=point.tick)
                 await call(Case(desk, point, number, life, workflow))
-                statuses.append(await desk.check(number, ticks=ticks))
+                statuses.append(desk.check(number, ticks=ticks))
                 await before.check(desk)
                 assert not life.late
     assert statuses.count("cancelled") > POINTS / 2
