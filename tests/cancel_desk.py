@@ -25,7 +25,20 @@ from nexus import BlockingRun, Inject, Nexus, NexusConfig, Retry, Run, RunRecord
 from nexus.memory import MemoryRunStore
 from nexus.models import Page, Scope
 
-__all__ = ["UNANSWERED", "Desk", "Holdings", "Life", "PausingStore", "Point", "opened", "points", "seed_of", "until"]
+__all__ = [
+    "UNANSWERED",
+    "Desk",
+    "Holdings",
+    "Life",
+    "PausingStore",
+    "Point",
+    "busy_threads",
+    "open_files",
+    "opened",
+    "points",
+    "seed_of",
+    "until",
+]
 
 SEED: Final = "NEXUS_CANCEL_SEED"
 CHECKPOINTS: Final = 12
@@ -263,7 +276,7 @@ class Desk:
         limiters = [runtime._limiter(), self.app.dependencies._limiter(), anyio.to_thread.current_default_thread_limiter()]  # noqa: SLF001
         found = {
             "live runs": list(runtime.books.live),
-            "places taken": [(each.what, each.taken) for each in slots if each.taken],
+            "places taken": [[each.what, each.taken] for each in slots if each.taken],
             "waiting for a place": [each.what for each in slots if each._waiting],  # noqa: SLF001
             "threads borrowed": [limiter.borrowed_tokens for limiter in limiters if limiter.borrowed_tokens],
             "threads added": [runtime._limiter().total_tokens] if runtime._limiter().total_tokens != 40 else [],  # noqa: SLF001
@@ -281,14 +294,14 @@ class Holdings:
 
     @classmethod
     def now(cls) -> Holdings:
-        return cls(frozenset(task.id for task in anyio.get_running_tasks()), frozenset(_open_files()))
+        return cls(frozenset(task.id for task in anyio.get_running_tasks()), frozenset(open_files()))
 
     def more(self, *, but: Callable[[anyio.TaskInfo], bool] = lambda _task: False) -> Mapping[str, Any]:
         """Return what there is now and was not then."""
         found = {
             "tasks": [repr(task) for task in anyio.get_running_tasks() if task.id not in self.tasks and not but(task)],
-            "open files": sorted(_open_files() - self.files),
-            "threads": _busy_threads(),
+            "open files": sorted(open_files() - self.files),
+            "threads": busy_threads(),
         }
         return {what: things for what, things in found.items() if things}
 
@@ -298,7 +311,7 @@ class Holdings:
         assert {**desk.left(), **self.more(but=but)} == {}
 
 
-def _open_files() -> set[tuple[str, str]]:
+def open_files() -> set[tuple[str, str]]:
     """Return descriptors and what they are of; connections are the business of their servers and clients."""
     found = set()
     for descriptor in Path("/proc/self/fd").iterdir():
@@ -311,7 +324,7 @@ def _open_files() -> set[tuple[str, str]]:
     return found
 
 
-def _busy_threads() -> list[str]:
+def busy_threads() -> list[str]:
     """Return where other threads are that carry out code of a workflow, or of the library."""
     found = []
     for thread, top in sys._current_frames().items():  # noqa: SLF001 - documented, for this purpose

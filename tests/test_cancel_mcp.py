@@ -172,9 +172,9 @@ async def cancel_at_each(give_up: Callable[[Case], Awaitable[None]], mode: str, 
 
 CALLS = [
     by_giving_up_the_call,
-    by_giving_up_a_call_that_tells_how_it_goes,
     by_hanging_up,
-    by_hanging_up_while_it_tells_how_it_goes,
+    pytest.param(by_giving_up_a_call_that_tells_how_it_goes, marks=pytest.mark.slow),
+    pytest.param(by_hanging_up_while_it_tells_how_it_goes, marks=pytest.mark.slow),
 ]
 
 
