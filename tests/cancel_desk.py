@@ -24,6 +24,7 @@ import nexus
 from nexus import BlockingRun, Inject, Nexus, NexusConfig, Retry, Run, RunRecord, Workflow
 from nexus.memory import MemoryRunStore
 from nexus.models import Page, Scope
+from nexus.workflows.local import THREADS
 
 __all__ = [
     "UNANSWERED",
@@ -47,7 +48,7 @@ CHECKPOINTS: Final = 12
 UNANSWERED: Final = 6
 """Ticks of the workflow that asks, until it waits for answers that do not come."""
 
-ENOUGH_S: Final = 20.0
+ENOUGH_S: Final = 10.0
 
 
 def seed_of() -> int:
@@ -257,7 +258,8 @@ class Desk:
         """
         life = self.lives[number]
         life.over = True
-        assert not life.problems()
+        problems = life.problems()
+        assert not problems, problems
         records = self.records(number)
         assert all(record.status in {"cancelled", "succeeded"} for record in records), records
         own = [record for record in records if record.parent is None]
@@ -279,7 +281,7 @@ class Desk:
             "places taken": [[each.what, each.taken] for each in slots if each.taken],
             "waiting for a place": [each.what for each in slots if each._waiting],  # noqa: SLF001
             "threads borrowed": [limiter.borrowed_tokens for limiter in limiters if limiter.borrowed_tokens],
-            "threads added": [runtime._limiter().total_tokens] if runtime._limiter().total_tokens != 40 else [],  # noqa: SLF001
+            "threads added": [runtime._limiter().total_tokens] if runtime._limiter().total_tokens != THREADS else [],  # noqa: SLF001
             "files": [str(path.relative_to(self.root)) for path in self.root.glob("*/*")],
         }
         return {what: things for what, things in found.items() if things}
@@ -296,19 +298,20 @@ class Holdings:
     def now(cls) -> Holdings:
         return cls(frozenset(task.id for task in anyio.get_running_tasks()), frozenset(open_files()))
 
-    def more(self, *, but: Callable[[anyio.TaskInfo], bool] = lambda _task: False) -> Mapping[str, Any]:
+    def more(self) -> Mapping[str, Any]:
         """Return what there is now and was not then."""
         found = {
-            "tasks": [repr(task) for task in anyio.get_running_tasks() if task.id not in self.tasks and not but(task)],
+            "tasks": [repr(task) for task in anyio.get_running_tasks() if task.id not in self.tasks],
             "open files": sorted(open_files() - self.files),
             "threads": busy_threads(),
         }
         return {what: things for what, things in found.items() if things}
 
-    async def check(self, desk: Desk, *, but: Callable[[anyio.TaskInfo], bool] = lambda _task: False) -> None:
+    async def check(self, desk: Desk) -> None:
         """Wait until nothing is left but what there was."""
-        await until(lambda: not desk.left() and not self.more(but=but))
-        assert {**desk.left(), **self.more(but=but)} == {}
+        await until(lambda: not desk.left() and not self.more())
+        left = {**desk.left(), **self.more()}
+        assert not left, left
 
 
 def open_files() -> set[tuple[str, str]]:

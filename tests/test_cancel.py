@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,16 +14,18 @@ import anyio.lowlevel
 import attrs
 import pytest
 
-from nexus import Nexus, NexusConfig, Run, create_nexus
+from nexus import Nexus, NexusConfig, Run, Workflow, create_nexus
 from nexus.abc import Interaction
 from nexus.memory import MemoryRunStore
 from nexus.models import Answers, Caller, Event, Question, Request, RunRecord, Scope
 from nexus_click._inprocess import invoke
-from tests.cancel_desk import UNANSWERED, Desk, Holdings, Life, PausingStore, Point, opened, points, seed_of
+from tests.cancel_desk import UNANSWERED, Desk, Holdings, Life, PausingStore, Point, open_files, opened, points, seed_of
 
 pytestmark = pytest.mark.anyio
 
 POINTS = 100
+PROCESSES = 8
+"""Each costs half a second."""
 
 
 class Later(Interaction):
@@ -297,3 +300,38 @@ async def test_a_run_whose_task_asyncio_cancels_while_its_files_are_put_away_has
         (record,) = store._runs.values()  # noqa: SLF001 - a listing is of one caller
         assert app.executor.runtime.books.live == {}  # type: ignore[attr-defined]  # shows nowhere else
     assert (record.status, [file.name for file in record.files]) == ("succeeded", ["rows.csv"])
+
+
+def sleep_long(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def children() -> set[str]:
+    """Return the processes that this one has started, and that have not ended."""
+    found = (Path(f"/proc/self/task/{thread.name}/children").read_text() for thread in Path("/proc/self/task").iterdir())
+    return {child for line in found for child in line.split()}
+
+
+async def cancel_steps_in_processes(point: Point) -> str:
+    """Cancel them while their process starts, or works; return what became of the run."""
+    app = create_nexus(NexusConfig())
+    workflow = Workflow("apart", output="two")
+    workflow.step(name="one", run_in="process")(sleep_long)
+    workflow.step(name="two", run_in="process")(sleep_long)
+    app.register(workflow)
+    async with app:
+        handle = await app.submit_workflow("apart", {"seconds": 60.0})
+        await anyio.sleep(point.chance * 0.4)
+        with anyio.fail_after(20):
+            return (await handle.cancel()).status
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_whatever_the_moment_at_which_it_is_cancelled_a_step_in_a_process_leaves_none_behind(backend: str) -> None:
+    before = children(), open_files()
+    for point in points(seed_of(), PROCESSES, 0):
+        with point.told():
+            assert anyio.run(cancel_steps_in_processes, point, backend=backend) == "cancelled"
+            assert (children(), open_files()) == before

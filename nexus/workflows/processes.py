@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -23,7 +23,7 @@ def is_importable(function: Callable[..., Any]) -> bool:
 
 async def call_in_process(function: Callable[..., Any], arguments: Mapping[str, Any], *, step: str) -> Any:
     """
-    Call the function in a worker process, which is killed when the caller is cancelled.
+    Call the function in a worker process, which is killed when the caller is cancelled; one that still starts is kept for others.
 
     Raises:
         TypeError: The arguments or the result can't be pickled.
@@ -37,10 +37,29 @@ async def call_in_process(function: Callable[..., Any], arguments: Mapping[str, 
     from anyio import to_process  # noqa: PLC0415
 
     try:
-        result = await to_process.run_sync(_carry_out, work, step, cancellable=True)
+        async with to_process.current_default_process_limiter():
+            held = cast("anyio.CapacityLimiter", _Held())
+            # One that is cancelled while it starts would be left behind. It is the first that the next call finds.
+            with anyio.CancelScope(shield=True):
+                await to_process.run_sync(_begin, limiter=held)
+            result = await to_process.run_sync(_carry_out, work, step, cancellable=True, limiter=held)
     except anyio.BrokenWorkerProcess as error:
         raise RuntimeError(f"the process of step {step!r} has died: it was killed, or has crashed") from error
     return pickle.loads(result)  # noqa: S301 - written by a process of ours
+
+
+class _Held:
+    """In place of a limiter whose place is taken already, and which would let others have their turn in between."""
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+def _begin() -> None:
+    """Have a process."""
 
 
 def _carry_out(work: bytes, step: str) -> bytes:
