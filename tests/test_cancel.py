@@ -19,7 +19,7 @@ from nexus.abc import Interaction
 from nexus.memory import MemoryRunStore
 from nexus.models import Answers, Caller, Event, Question, Request, RunRecord, Scope
 from nexus_click._inprocess import invoke
-from tests.cancel_desk import UNANSWERED, Desk, Holdings, Life, PausingStore, Point, open_files, opened, points, seed_of
+from tests.cancel_desk import UNANSWERED, Desk, Holdings, Life, PausingStore, Point, open_files, opened, points, seed_of, until
 
 pytestmark = pytest.mark.anyio
 
@@ -47,6 +47,7 @@ class Case:
 
     Attributes:
         workflow: What is run.
+        ticks: How many there are when it is carried out to its end.
     """
 
     desk: Desk
@@ -54,6 +55,7 @@ class Case:
     number: int
     life: Life
     workflow: str
+    ticks: int
 
     async def moment(self) -> None:
         """Wait for the moment."""
@@ -89,6 +91,21 @@ async def by_scope_of_one_who_answers_later(case: Case) -> None:
     arguments = {"life": case.number}
     request = Request(operation=case.workflow, arguments=arguments, caller=Caller(channel="api"))
     await leave(case, lambda: case.desk.app.dispatch(request, Later()))
+
+
+async def by_scope_of_rows(case: Case) -> None:
+    """One of several runs of one call, all of which are cancelled."""
+    numbers = [case.number, *(case.desk.live()[0] for _ in range(2))]
+    await leave(case, lambda: case.desk.app.map(case.workflow, [{"life": number} for number in numbers], limit=2))
+    for number in numbers[1:]:
+        case.desk.check(number, ticks=case.ticks)
+
+
+async def by_leaving_a_run_with_a_key(case: Case) -> None:
+    app = case.desk.app
+    key = f"key {case.number}"
+    await leave(case, lambda: app.execute_workflow(case.workflow, {"life": case.number}, idempotency_key=key))
+    await until(lambda: not case.desk.left())
 
 
 async def by_cancelling_the_task(case: Case) -> None:
@@ -138,6 +155,7 @@ async def by_scope_of_a_command_line(case: Case) -> None:
 CALLS = [
     by_scope,
     by_scope_of_a_command_line,
+    by_scope_of_rows,
     by_scope_of_one_who_answers_later,
     by_leaving_its_events,
     by_its_handle,
@@ -163,7 +181,8 @@ async def ticks_of(root: Path) -> tuple[int, int]:
     return ticks, len(events)
 
 
-async def cancel_at_each(call: Callable[[Case], Awaitable[None]], root: Path, workflow: str = "everything") -> None:
+async def cancel_at_each(call: Callable[[Case], Awaitable[None]], root: Path, workflow: str = "everything") -> list[str]:
+    """Return what became of each run."""
     ticks, events = await ticks_of(root / "whole")
     last = UNANSWERED if workflow == "asking" else events if call is by_leaving_its_events else ticks
     statuses = []
@@ -173,31 +192,38 @@ async def cancel_at_each(call: Callable[[Case], Awaitable[None]], root: Path, wo
         for point in points(seed_of(), POINTS, last):
             with point.told(), anyio.fail_after(20):
                 number, life = desk.live(at=point.tick)
-                await call(Case(desk, point, number, life, workflow))
+                await call(Case(desk, point, number, life, workflow, ticks))
                 statuses.append(desk.check(number, ticks=ticks))
                 await before.check(desk)
-                assert not life.late
-    assert statuses.count("cancelled") > POINTS / 2
+                assert not any(life.late for life in desk.lives.values())
+    return statuses
 
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_whatever_the_moment_at_which_it_is_cancelled_a_run_lets_go_of_all_that_it_held(
     call: Callable[[Case], Awaitable[None]], tmp_path: Path
 ) -> None:
-    await cancel_at_each(call, tmp_path)
+    assert (await cancel_at_each(call, tmp_path)).count("cancelled") > POINTS / 2
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_whatever_the_moment_at_which_its_task_is_cancelled_by_asyncio_a_run_lets_go_of_all_that_it_held(
     tmp_path: Path,
 ) -> None:
-    await cancel_at_each(by_cancelling_the_task, tmp_path)
+    assert (await cancel_at_each(by_cancelling_the_task, tmp_path)).count("cancelled") > POINTS / 2
 
 
 async def test_whatever_the_moment_at_which_it_is_cancelled_a_run_that_waits_for_answers_lets_go_of_all_that_it_held(
     tmp_path: Path,
 ) -> None:
-    await cancel_at_each(by_its_handle, tmp_path, "asking")
+    statuses = await cancel_at_each(by_its_handle, tmp_path, "asking")
+    assert set(statuses) == {"cancelled"}
+
+
+async def test_whatever_the_moment_at_which_its_caller_leaves_a_run_with_a_key_goes_on_to_its_end(tmp_path: Path) -> None:
+    statuses = await cancel_at_each(by_leaving_a_run_with_a_key, tmp_path)
+    assert set(statuses) <= {"succeeded", "never begun"}
+    assert statuses.count("succeeded") > POINTS / 2
 
 
 @attrs.define(eq=False)
