@@ -155,7 +155,7 @@ async def by_scope_of_a_command_line(case: Case) -> None:
 CALLS = [
     by_scope,
     by_scope_of_a_command_line,
-    by_scope_of_rows,
+    pytest.param(by_scope_of_rows, marks=pytest.mark.slow),
     by_scope_of_one_who_answers_later,
     by_leaving_its_events,
     by_its_handle,
