@@ -462,6 +462,14 @@ async def test_a_waiting_run_is_cancelled() -> None:
     assert error_of(late) == (409, "conflict")
 
 
+async def test_a_caller_may_have_text_taken_for_a_number() -> None:
+    async with serving(desk()) as client:
+        strict = await execute(client, "summarise", {"name": "x", "limit": "3"})
+        lenient = await execute(client, "summarise", {"name": "x", "limit": "3"}, Prefer="handling=lenient")
+    assert error_of(strict) == (422, "invalid_argument")
+    assert lenient.json()["data"]["results"]["rows"] == 3
+
+
 async def test_a_caller_who_prefers_not_to_wait_gets_the_record_and_finds_the_result_later() -> None:
     async with serving(desk()) as client:
         accepted = await execute(client, "summarise", {"name": "x"}, Prefer="respond-async")

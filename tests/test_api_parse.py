@@ -162,6 +162,15 @@ def test_a_caller_may_prefer_not_to_wait(values: list[str], detach: bool) -> Non
     assert head(*(("Prefer", value) for value in values)).detach is detach
 
 
+@pytest.mark.parametrize(
+    ("value", "lenient"),
+    [("handling=lenient", True), ("respond-async, Handling=Lenient", True), ("handling=strict", False), ("lenient", False)],
+)
+@pytest.mark.parametrize("endpoint", [EXECUTE, ANSWER])
+def test_a_caller_may_have_its_text_taken_for_what_it_says(value: str, lenient: bool, endpoint: Any) -> None:
+    assert parse.request_of(head(("Prefer", value)), endpoint, "target", b"{}").lenient is lenient
+
+
 def test_a_caller_may_wait_to_be_asked_for_its_body() -> None:
     assert head(("Expect", "100-continue"), ("Content-Length", "3")).waits
     assert not head(("Expect", "100-continue")).waits

@@ -14,6 +14,7 @@ from nexus.abc import Guard
 from nexus.models import Call
 from nexus.testing import FakeClock
 from tests.files_desk import END, FORM, Exchange, desk, error_of, execute, opened, part, problems_of, results, serving, until
+from tests.test_api_events import parsed
 
 pytestmark = pytest.mark.anyio
 
@@ -173,6 +174,36 @@ async def test_a_page_of_another_site_can_not_send_a_form(tmp_path: Path, header
     async with serving(desk(tmp_path)) as client:
         response = await execute(client, "read", part("file", "x", filename="x"), **headers)
     assert error_of(response)[:2] == (415, "malformed_request")
+
+
+# ---- a stream of events in reply
+
+
+async def test_a_run_with_files_may_be_heard_while_it_goes_on(tmp_path: Path) -> None:
+    async with serving(desk(tmp_path)) as client:
+        response = await execute(client, "ask", part("file", "x", filename="x"), accept="text/event-stream")
+    events = parsed(response.text)
+    assert [name for name, _ in events] == ["run.started", "run.waiting", "response"]
+    assert events[-1][1]["data"]["status"] == "waiting"
+
+
+async def test_a_form_that_makes_no_run_has_a_plain_reply_and_the_rest_of_it_is_not_read(tmp_path: Path) -> None:
+    it = desk(tmp_path)
+    headers = {"content-length": "99", "expect": "100-continue", "accept": "text/event-stream"}
+    exchange = Exchange([part("file", "x", filename="x"), END], headers)
+    async with opened(it.app):
+        await exchange.post(it.app, "reed")
+    assert (exchange.status, exchange.error["code"], exchange.read) == (404, "not_found", 0)
+    assert (b"connection", b"close") in exchange.sent[0]["headers"]
+
+
+async def test_a_client_that_leaves_in_the_midst_of_its_form_does_not_have_its_run_begun(tmp_path: Path) -> None:
+    it = desk(tmp_path)
+    exchange = Exchange([part("file", "x", filename="x")], {"accept": "text/event-stream"})
+    async with opened(it.app):
+        await exchange.post(it.app, "ask")
+        assert it.left() == []
+    assert it.seen == []
 
 
 # ---- limits

@@ -31,7 +31,7 @@ from nexus_starlette.events import frame, send_frames, shown
 from nexus_starlette.forms import FormReader, is_form
 from nexus_starlette.openapi import Document
 from nexus_starlette.render import Answer
-from nexus_starlette.routes import EVENT_STREAM, EVENTS, EXECUTE, FILE, FIXED, JSON, MERMAID, READY, Endpoint, find
+from nexus_starlette.routes import EVENT_STREAM, EVENTS, EXECUTE, FILE, FIXED, MERMAID, READY, Endpoint, find
 from nexus_starlette.watch import Watch
 
 __all__ = ["ApiChannel"]
@@ -115,6 +115,12 @@ class ApiChannel(Channel):
             rejected = await self.gateway.reject(head.caller, error, request_id=head.request_id)
             answer = render.failed(rejected.request_id, rejected.error or error)
             body = self._encode(answer)
+        await self._send_whole(head, answer, body, receive, send, unread=unread)
+
+    async def _send_whole(
+        self, head: parse.Head, answer: Answer, body: bytes, receive: Receive, send: Send, *, unread: bool
+    ) -> None:
+        """Send a reply, and hear a caller out that still sends."""
         lingers = unread and not head.waits
         await self._send(head, answer, body, send, more=lingers)
         if lingers:
@@ -139,8 +145,7 @@ class ApiChannel(Channel):
         if endpoint.method == "POST":
             form = head.headers.get(b"content-type") != APPLICATION_JSON and endpoint is EXECUTE and is_form(head)
             if form:
-                parse.negotiate(head, (JSON,))
-                return await self._post_form(head, target, receive)
+                return await self._post_form(head, target, receive, media)
             return await self._post(head, endpoint, target, receive, media)
         response = await self.gateway.dispatch(parse.request_of(head, endpoint, target, b""), LATER)
         if response.error is not None:
@@ -179,11 +184,21 @@ class ApiChannel(Channel):
     def _streamed(self, head: parse.Head, reply: Callable[[Receive, Send], Awaitable[None]]) -> Answer:
         return render.Streamed(200, head.request_id or uuid.uuid4().hex, reply=reply)
 
-    async def _send_run(self, head: parse.Head, request: Request, rendered: Rendered, receive: Receive, send: Send) -> None:
+    async def _send_run(
+        self,
+        head: parse.Head,
+        request: Request,
+        rendered: Rendered,
+        receive: Receive,
+        send: Send,
+        *,
+        reader: FormReader | None = None,
+    ) -> None:
         """Answer with the events of a run as they come, and the reply in which they end; without any, with the reply alone."""
         async with streamed(partial(self.gateway.dispatch, request), Answers.LATER) as stream:
             events = aiter(stream)
-            first = await self._watch.carry(receive, _next(events))
+            after_body = receive if reader is None else reader.rest
+            first = await self._watch.carry(after_body, _next(events))
             if first is not None:
 
                 async def frames() -> AsyncIterator[bytes]:
@@ -198,8 +213,10 @@ class ApiChannel(Channel):
                 headers = self._headers_of(head, Answer(200, first.request_id or ""))
                 await send_frames(frames(), receive, send, headers=headers, clock=self.gateway.clock)
             elif stream.response is not None:
-                answer, body = await self._written(head, rendered(stream.response, head))
-                await self._send(head, answer, body, send)
+                unread = reader is not None and not reader.finished
+                answer = rendered(stream.response, head)
+                answer, body = await self._written(head, render.unread(answer) if unread else answer)
+                await self._send_whole(head, answer, body, receive, send, unread=unread)
 
     async def _send_events(self, head: parse.Head, response: Response, receive: Receive, send: Send) -> None:
         """Answer with the events of a run that somebody else waits for, or nobody; with 204 where none will come any more."""
@@ -222,7 +239,7 @@ class ApiChannel(Channel):
     def _frame(self, event: Event) -> bytes:
         return frame(self.gateway.encode(shown(event), remote=True), event=event.type, event_id=event.id)
 
-    async def _post_form(self, head: parse.Head, target: str, receive: Receive) -> Answer:
+    async def _post_form(self, head: parse.Head, target: str, receive: Receive, media: str) -> Answer:
         """Execute a workflow with files among its inputs, which are read as soon as the guards have let the request pass."""
 
         def properties() -> Mapping[str, Any]:
@@ -239,6 +256,8 @@ class ApiChannel(Channel):
         operation = self.gateway.operation(target)
         if operation is not None and operation.kind == "workflow":
             request, rendered = _placed(request, operation), _executed_as(operation)
+        if media == EVENT_STREAM:
+            return self._streamed(head, partial(self._send_run, head, request, rendered, reader=reader))
         response = await self._watch.carry(reader.rest, self.gateway.dispatch(request, LATER))
         if response is None:
             return render.failed(head.request_id or uuid.uuid4().hex, CancelledError("the client left before the end"))

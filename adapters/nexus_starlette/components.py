@@ -250,7 +250,8 @@ PARAMETERS: Final[Json] = {
         "name": "Prefer",
         "in": "header",
         "schema": STRING,
-        "description": "`respond-async` (RFC 7240): answer as soon as the run is recorded, do not wait for it.",
+        "description": "`respond-async` (RFC 7240): answer as soon as the run is recorded, do not wait for it. "
+        '`handling=lenient`: the arguments are text, `"3"` is good enough for an integer.',
     },
 }
 

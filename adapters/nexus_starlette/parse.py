@@ -63,9 +63,17 @@ class Head:
     @property
     def detach(self) -> bool:
         """Whether the caller does not want to wait: `Prefer: respond-async` (RFC 7240, section 4.1)."""
+        return self._prefers(b"respond-async")
+
+    @property
+    def lenient(self) -> bool:
+        """Whether the arguments are those of a command line, text: `Prefer: handling=lenient` (RFC 7240, section 4.4)."""
+        return self._prefers(b"handling=lenient")
+
+    def _prefers(self, what: bytes) -> bool:
         preferences = self.headers.get(b"prefer")
         return preferences is not None and any(
-            item.partition(b";")[0].strip() == b"respond-async" for item in preferences.lower().split(b",")
+            item.partition(b";")[0].strip() == what for item in preferences.lower().split(b",")
         )
 
     @property
@@ -292,6 +300,7 @@ def request_of(head: Head, endpoint: Endpoint, target: str, body: bytes) -> Requ
             caller=head.caller,
             id=head.request_id,
             detach=head.detach,
+            lenient=head.lenient,
             idempotency_key=_key_of(head),
         )
     asks = endpoint.kind == "operation" and endpoint.method == "GET"
@@ -310,7 +319,7 @@ def request_of(head: Head, endpoint: Endpoint, target: str, body: bytes) -> Requ
         caller=head.caller,
         id=head.request_id,
         detach=head.detach,
-        lenient=asks,
+        lenient=asks or head.lenient,
     )
 
 
