@@ -11,7 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Protocol, Self
 
 from nexus.exceptions import NexusError, UnavailableError
 from nexus.models import (
@@ -42,6 +44,7 @@ __all__ = [
     "Guard",
     "HttpFace",
     "Interaction",
+    "RemoteGateway",
     "RunStore",
     "Runtime",
     "Service",
@@ -206,6 +209,39 @@ class Gateway(Protocol):
             NexusError: A guard refuses it; it was logged.
         """
         ...
+
+
+class RemoteGateway(Gateway, ABC):
+    """
+    An application that a server has, as a client sees it: a gateway whose operations are those that it has been told of.
+
+    Constructed with `(url, token=…)`, *token* being what the server shall know the caller by, or None. `async with` connects, as
+    often as needed. A path among the arguments that is a file here is sent along; a file that a result names is downloaded.
+
+    Attributes:
+        folder: Where files go that results name.
+    """
+
+    folder: Path
+
+    @abstractmethod
+    async def __aenter__(self) -> Self:
+        """Connect."""
+
+    @abstractmethod
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Disconnect."""
+
+    @abstractmethod
+    async def learn(self, reference: str | None = None) -> None:
+        """
+        Be told of an operation, and nothing where there is none of that name; of None, of all workflows and the application.
+
+        Raises:
+            NexusError: The server is not there, or does not want this caller to know.
+        """
 
 
 class Channel(Service):

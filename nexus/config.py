@@ -25,6 +25,8 @@ from nexus.models import Role
 __all__ = ["ApiConfig", "CacheConfig", "ChannelsConfig", "CliConfig", "McpConfig", "NexusConfig"]
 
 PREFIX = "NEXUS_"
+OF_CLIENTS = frozenset({"NEXUS_URL", "NEXUS_TOKEN"})
+"""Where a server is, and what to show it: of those who call one, no settings of an application."""
 NESTED = "__"
 RELATIVE = "relative path"
 
@@ -399,7 +401,7 @@ def _read(folder: Path) -> Iterator[tuple[_Source, Mapping[str, Any]]]:
         yield _Source(place=f"in {own}", base=folder), _read_toml(own, None)
     if project.is_file() and TOOL_NEXUS.search(project.read_text(encoding="utf-8", errors="replace")):
         yield _Source(place=f"in [tool.nexus] of {project}", base=folder), _read_toml(project, "tool.nexus")
-    variables = [name for name in os.environ if name.startswith(PREFIX)]
+    variables = [name for name in os.environ if name.startswith(PREFIX) and name not in OF_CLIENTS]
     if variables:
         yield _Source(place="in the environment", base=folder, spell=_variable), _read_environment(variables)
 

@@ -30,7 +30,7 @@ An error has a `code` (what kind of trouble, the same on every channel), a text 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import attrs
 
@@ -278,3 +278,34 @@ ForbiddenError = PermissionDeniedError
 def details_of(error: NexusError) -> Mapping[str, Any]:
     """Return the error as the object that channels send: code, message, details."""
     return {"code": error.code, "message": error.message, "details": error.details}
+
+
+def error_of(details: Mapping[str, Any]) -> NexusError:
+    """Return the error that was sent as such an object; one with a code that is not in `CODES` is an `InternalError`."""
+    code, message, more = details["code"], details["message"], dict(details["details"])
+    if code == InvalidArgumentError.default_code:
+        problems = [ArgumentProblem(problem["pointer"], problem["message"]) for problem in more.get("errors", ())]
+        error: NexusError = InvalidArgumentError(message, problems)
+    else:
+        error = BY_CODE.get(code, InternalError)(message)
+    error.details = more
+    return error
+
+
+BY_CODE: Final[Mapping[str, type[NexusError]]] = {
+    error.default_code: error
+    for error in (
+        CancelledError,
+        ConflictError,
+        DeadlineExceededError,
+        InternalError,
+        MalformedRequestError,
+        NotFoundError,
+        PayloadTooLargeError,
+        PermissionDeniedError,
+        ResourceExhaustedError,
+        UnauthenticatedError,
+        UnavailableError,
+        WorkflowFailedError,
+    )
+}

@@ -215,6 +215,13 @@ def test_an_unknown_variable_is_an_error_that_suggests_the_nearest(folder: Path,
         NexusConfig.from_env()
 
 
+def test_where_a_server_is_and_what_to_show_it_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXUS_URL", "http://127.0.0.1:8000")
+    monkeypatch.setenv("NEXUS_TOKEN", "hunter2")
+
+    assert NexusConfig.from_env() == NexusConfig()
+
+
 def test_an_unknown_key_that_is_near_nothing_lists_what_is_allowed() -> None:
     with pytest.raises(
         ConfigurationError,

@@ -20,7 +20,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 import nexus
 
 REPOSITORY = Path(__file__).parent.parent
-ADAPTERS = {"nexus_starlette", "nexus_click", "nexus_mcp"}
+ADAPTERS = {"nexus_starlette", "nexus_click", "nexus_mcp", "nexus_client"}
 SERVED = {"channel.api": "starlette", "channel.mcp": "mcp"}
 PUBLIC = [
     "nexus",

@@ -11,6 +11,7 @@ import attrs
 import click
 
 from nexus import Nexus
+from nexus.abc import Gateway
 from nexus.models import MISSING, Operation, Principal
 from nexus_click._channel import CliChannel
 from nexus_click._local import run_locally
@@ -42,7 +43,7 @@ def cli(app: Nexus) -> click.Group:
     Args:
         app: The application, not started.
     """
-    return OperationGroup(app)
+    return _ApplicationGroup(app)
 
 
 def parse_command_line(
@@ -71,20 +72,27 @@ def parse_command_line(
 
 
 class OperationGroup(click.Group):
-    """The operations of an application as click commands."""
+    """
+    The operations of an application as click commands.
 
-    def __init__(self, app: Nexus) -> None:
+    Args:
+        gateway: What has them.
+        remote: They are carried out elsewhere.
+    """
+
+    def __init__(self, gateway: Gateway, *, remote: bool = False) -> None:
         super().__init__(
             name=None,
-            help=_paragraphs(app.description) or f"{app.title} {app.version}",
-            params=list(setting_options()),
+            help=_paragraphs(gateway.description) or f"{gateway.title} {gateway.version}",
+            params=list(setting_options(remote=remote)),
             subcommand_metavar="WORKFLOW [ARGS]...",
         )
-        self.app = app
+        self.gateway = gateway
+        self.remote = remote
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the workflows, spelt with dashes, and the commands that were added."""
-        operations = self.app.operations(channel=CliChannel.name)
+        operations = self.gateway.operations(channel=CliChannel.name)
         workflows = [spelled(operation.name) for operation in operations if operation.kind == "workflow" and operation.newest]
         return [*super().list_commands(ctx), *workflows]
 
@@ -94,11 +102,20 @@ class OperationGroup(click.Group):
         if added is not None or cmd_name.startswith("-"):
             return added
         reference = reference_of(cmd_name)
-        return OperationCommand(cmd_name, reference, self.app.operation(reference, channel=CliChannel.name))
+        operation = self.gateway.operation(reference, channel=CliChannel.name)
+        return OperationCommand(cmd_name, reference, operation, remote=self.remote)
 
     def parsed(self, ctx: click.Context) -> Any:
         """Return what the command gives back: an `Invocation`, or the result of a command that was added."""
         return super().invoke(ctx)
+
+
+class _ApplicationGroup(OperationGroup):
+    """The operations of an application that is here, which a command starts and stops."""
+
+    def __init__(self, app: Nexus) -> None:
+        super().__init__(app)
+        self.app = app
 
     def invoke(self, ctx: click.Context) -> Any:
         """Carry out the command, and end with its exit status."""
@@ -113,10 +130,11 @@ class OperationGroup(click.Group):
 class OperationCommand(click.Command):
     """One operation; its arguments are checked by the application, all at once, and not by click."""
 
-    def __init__(self, name: str, reference: str, operation: Operation | None) -> None:
+    def __init__(self, name: str, reference: str, operation: Operation | None, *, remote: bool = False) -> None:
         super().__init__(name, callback=_returned, help=_help(operation), short_help=_short_help(operation))
         self.reference = reference
         self.operation = operation
+        self.remote = remote
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Make an `Invocation` of the words."""
@@ -127,6 +145,7 @@ class OperationCommand(click.Command):
             args,
             read_stdin=terminal.stdin.read,
             settings=_settings(ctx),
+            remote=self.remote,
         )
         if invocation.wants_help and self.operation is not None:
             click.echo(self.get_help(ctx), color=ctx.color)
@@ -144,7 +163,7 @@ class OperationCommand(click.Command):
         arguments = [(p.spelling, _meaning(p)) for p in self._parameters if p.positional]
         options = [(_usage(p), _meaning(p)) for p in self._parameters if not p.positional]
         taken = {p.option for p in self._parameters}
-        for option in (*setting_options(), *self.get_params(ctx)):
+        for option in (*setting_options(remote=self.remote), *self.get_params(ctx)):
             record = option.get_help_record(ctx)
             if record is not None and not taken & set(option.opts):
                 options.append(record)

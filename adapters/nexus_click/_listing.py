@@ -6,33 +6,35 @@ from typing import Any, Literal
 
 import anyio
 
-from nexus import Nexus
+from nexus.config import NexusConfig
 from nexus.models import Response
 from nexus_click._channel import CliChannel
 from nexus_click._commands import reference_of, spelled
+from nexus_click._local import OpenGateway
 from nexus_click._parsing import Invocation, Settings
 from nexus_click._rendering import table
 from nexus_click._terminal import Terminal
 
 
-def show_workflows(app: Nexus, *, everything: bool, format: Literal["text", "json"] | None) -> int:
+def show_workflows(gateway: OpenGateway, config: NexusConfig, *, everything: bool, format: Literal["text", "json"] | None) -> int:
     """
     Write the listing, and return the exit status.
 
     Args:
-        app: Not started.
+        gateway: Not entered.
+        config: The application's settings.
         everything: Older versions too.
         format: None: text on a terminal, JSON in a pipe.
     """
     terminal = Terminal.of_process()
-    channel = CliChannel(app, app.config)
+    channel = CliChannel(gateway, config)
     invocation = Invocation(operation="workflows.list", settings=Settings(format=format))
-    response = anyio.run(_call, app, channel, invocation, terminal)
+    response = anyio.run(_call, gateway, channel, invocation, terminal)
     if response.error is not None:
         return channel.show(response, invocation, terminal)
     wanted = [view for view in response.data if everything or view["newest"]]
     if (format or ("text" if terminal.stdout.isatty() else "json")) == "json":
-        terminal.write_json(app.encode(wanted))
+        terminal.write_json(gateway.encode(wanted))
     elif wanted:
         terminal.write_result("\n".join(table([_row(view) for view in wanted])))
     else:
@@ -40,31 +42,32 @@ def show_workflows(app: Nexus, *, everything: bool, format: Literal["text", "jso
     return 0
 
 
-def show_graph(app: Nexus, workflow: str, *, format: Literal["mermaid", "json"]) -> int:
+def show_graph(gateway: OpenGateway, config: NexusConfig, workflow: str, *, format: Literal["mermaid", "json"]) -> int:
     """
     Write the graph of a workflow, and return the exit status.
 
     Args:
-        app: Not started.
+        gateway: Not entered.
+        config: The application's settings.
         workflow: `name` or `name@version`, spelt with dashes or not.
         format: A diagram as text, or the whole graph.
     """
     terminal = Terminal.of_process()
-    channel = CliChannel(app, app.config)
+    channel = CliChannel(gateway, config)
     invocation = Invocation(
         operation="workflows.graph",
         arguments={"workflow": reference_of(workflow)},
         settings=Settings(format="json" if format == "json" else "text"),
     )
-    response = anyio.run(_call, app, channel, invocation, terminal)
+    response = anyio.run(_call, gateway, channel, invocation, terminal)
     if response.error is None and format == "mermaid":
         terminal.write_result(response.data["mermaid"].rstrip("\n"))
         return 0
     return channel.show(response, invocation, terminal)
 
 
-async def _call(app: Nexus, channel: CliChannel, invocation: Invocation, terminal: Terminal) -> Response:
-    async with app:
+async def _call(gateway: OpenGateway, channel: CliChannel, invocation: Invocation, terminal: Terminal) -> Response:
+    async with gateway:
         return await channel.call(invocation, channel.interaction(invocation, terminal))
 
 

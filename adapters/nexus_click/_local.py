@@ -1,30 +1,29 @@
-"""Runs one command of an application in this process, from its start to its stop."""
+"""Carries out one command of an application: in this process, from its start to its stop, or on a server."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import Final
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 import anyio
-import attrs
 
 from nexus import Nexus
+from nexus.abc import Gateway
+from nexus.config import NexusConfig
 from nexus.exceptions import CancelledError, NexusError
 from nexus.models import Principal
 from nexus_click._channel import CliChannel
+from nexus_click._interruption import Interruption
 from nexus_click._log import shown_log
 from nexus_click._parsing import Invocation
 from nexus_click._terminal import Terminal
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-NOTICE: Final = b"\nstopping; once more kills\n"
+
+class OpenGateway(Gateway, AbstractAsyncContextManager[Any], Protocol):
+    """A gateway that is entered first: an application, which is started then, or what is connected to one."""
 
 
 def run_locally(app: Nexus, invocation: Invocation, terminal: Terminal, *, principal: Principal | None = None) -> int:
@@ -41,21 +40,29 @@ def run_locally(app: Nexus, invocation: Invocation, terminal: Terminal, *, princ
         principal: Who calls; None is the anonymous.
     """
     app.scheduler.fires = False
+    # Whoever called looks at them only when the application has stopped.
+    app.keep_files()
     with contextlib.redirect_stdout(sys.stderr), shown_log(refusals=False):
-        status: int = anyio.run(_run, app, invocation, terminal, principal)
+        return carry_out(app, app.config, invocation, terminal, principal=principal)
+
+
+def carry_out(
+    gateway: OpenGateway, config: NexusConfig, invocation: Invocation, terminal: Terminal, *, principal: Principal | None = None
+) -> int:
+    """Enter the gateway, carry out the command, leave it, and return the exit status; signals are as in `run_locally`."""
+    status: int = anyio.run(_carry_out, gateway, CliChannel(gateway, config), invocation, terminal, principal)
     return status
 
 
-async def _run(app: Nexus, invocation: Invocation, terminal: Terminal, principal: Principal | None) -> int:
-    # Whoever called looks at them only when the application has stopped.
-    app.keep_files()
-    channel = CliChannel(app, app.config)
+async def _carry_out(
+    gateway: OpenGateway, channel: CliChannel, invocation: Invocation, terminal: Terminal, principal: Principal | None
+) -> int:
     interaction = channel.interaction(invocation, terminal)
     response = None
     interruption = Interruption(terminal=terminal, before=interaction.close)
     try:
         with interruption.handled(), interruption.cancellable():
-            async with app:
+            async with gateway:
                 with interruption.cancellable():
                     response = await channel.call(invocation, interaction, principal=principal)
     except NexusError as error:
@@ -64,61 +71,3 @@ async def _run(app: Nexus, invocation: Invocation, terminal: Terminal, principal
         return channel.show(response, invocation, terminal)
     channel.show_error(CancelledError("interrupted"), invocation, terminal)
     return 128 + (interruption.signum or signal.SIGINT)
-
-
-@attrs.define(eq=False)
-class Interruption:
-    """
-    Makes the first signal a cancellation, and lets the next one kill.
-
-    A handler of the signal module, not of the event loop: an `async def` step that never yields blocks the latter.
-
-    Attributes:
-        terminal: Is told, if somebody sits at it.
-        before: Called on the event loop just before the cancellation.
-        signum: The signal that came.
-    """
-
-    terminal: Terminal
-    before: Callable[[], None]
-    signum: int | None = None
-    _scopes: list[anyio.CancelScope] = attrs.field(factory=list)
-
-    @contextlib.contextmanager
-    def cancellable(self) -> Iterator[None]:
-        """Cancel what is inside, the innermost only, when the signal comes."""
-        with anyio.CancelScope() as scope:
-            self._scopes.append(scope)
-            try:
-                yield
-            finally:
-                self._scopes.pop()
-
-    @contextlib.contextmanager
-    def handled(self) -> Iterator[None]:
-        """Handle the signals; only a process' main thread can."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop = asyncio.get_running_loop()
-
-        def first(signum: int, _frame: FrameType | None) -> None:
-            for each in SIGNALS:
-                signal.signal(each, signal.SIG_DFL)
-            self.signum = signum
-            if self.terminal.stderr.isatty():
-                # Not by the stream, which may be in the middle of a write.
-                os.write(self.terminal.stderr.fileno(), NOTICE)
-            loop.call_soon_threadsafe(self._cancel)
-
-        before = {each: signal.signal(each, first) for each in SIGNALS}
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
-
-    def _cancel(self) -> None:
-        self.before()
-        if self._scopes:
-            self._scopes[-1].cancel()

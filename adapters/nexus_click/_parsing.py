@@ -27,6 +27,7 @@ __all__ = ["Invocation", "Settings", "parse", "to_argv"]
 NEGATIVE_NUMBER: Final = re.compile(r"-\.?\d")
 SWITCHES: Final = {"yes": "assume_yes", "no-input": "no_input", "verbose": "verbose", "help": "help"}
 VALUES: Final = {"format": "format", "idempotency-key": "idempotency_key"}
+REMOTE_VALUES: Final = {**VALUES, "output-dir": "output_dir"}
 FORMATS: Final = ("text", "json")
 ESCAPED_AT: Final = "@@"
 
@@ -42,6 +43,7 @@ class Settings:
         no_input: Never prompt.
         verbose: Tell id and duration of the run.
         idempotency_key: The same caller, workflow and key get the same run.
+        output_dir: Where files of a result go that are downloaded; None: the current folder.
     """
 
     format: Literal["text", "json"] | None = None
@@ -49,6 +51,7 @@ class Settings:
     no_input: bool = False
     verbose: bool = False
     idempotency_key: str | None = None
+    output_dir: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -92,7 +95,13 @@ class Invocation:
 
 
 def parse(
-    operation: str, schema: Mapping[str, Any], argv: Sequence[str], *, read_stdin: Callable[[], str], settings: Settings
+    operation: str,
+    schema: Mapping[str, Any],
+    argv: Sequence[str],
+    *,
+    read_stdin: Callable[[], str],
+    settings: Settings,
+    remote: bool = False,
 ) -> Invocation:
     """
     Read the words after an operation's name.
@@ -103,8 +112,10 @@ def parse(
         argv: The words.
         read_stdin: Returns what `@-` stands for.
         settings: What was said before the operation's name.
+        remote: It is carried out elsewhere, so that there are settings for what comes from there.
     """
-    reading = _Reading(parameters_of(schema), discreet=mentions_secret(schema))
+    valued = REMOTE_VALUES if remote else VALUES
+    reading = _Reading(parameters_of(schema), discreet=mentions_secret(schema), valued=valued)
     reading.scan(argv)
     reading.place()
     arguments, faults = reading.values(_Files(read_stdin))
@@ -150,6 +161,7 @@ def to_argv(gateway: Gateway, operation: Operation, arguments: Mapping[str, Any]
 class _Reading:
     parameters: Sequence[Parameter]
     discreet: bool = False
+    valued: Mapping[str, str] = VALUES
     said: dict[str, Any] = attrs.field(factory=dict)
     given: dict[str, list[str | bool | None]] = attrs.field(factory=dict)
     plain: list[str] = attrs.field(factory=list)
@@ -187,7 +199,7 @@ class _Reading:
         elif option in self._negations and not equals:
             parameter = self._negations[option]
             self.given[parameter.name] = [False if parameter.is_flag else None]
-        elif option[2:] in VALUES:
+        elif option[2:] in self.valued:
             self._set(option[2:], value if equals else (rest.pop(0) if rest else ""))
         elif option[2:] in SWITCHES and not equals:
             self._switch(SWITCHES[option[2:]])
@@ -202,7 +214,7 @@ class _Reading:
         """Whether the word after an unknown option is probably not its value."""
         flags = {parameter.option for parameter in self.parameters if parameter.is_flag}
         flags |= {*self._negations, *(f"--{name}" for name in SWITCHES)}
-        near = difflib.get_close_matches(option, flags | {*self._options, *(f"--{name}" for name in VALUES)}, n=1)
+        near = difflib.get_close_matches(option, flags | {*self._options, *(f"--{name}" for name in self.valued)}, n=1)
         return option.startswith("--no-") or not flags.isdisjoint(near)
 
     def _give(self, parameter: Parameter, written: str, value: str | None, rest: list[str]) -> None:
@@ -221,7 +233,7 @@ class _Reading:
             self.said[setting] = True
 
     def _set(self, option: str, value: str) -> None:
-        setting = VALUES[option]
+        setting = self.valued[option]
         if setting != "format" or value in FORMATS:
             self.said[setting] = value
         else:

@@ -43,10 +43,44 @@ def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) ->
         ctx.exit()
 
 
-@click.group()
+class Program(click.Group):
+    """The commands; with `--url` some of them are those of a server."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of that name."""
+        remote = REMOTE.get(cmd_name) if ctx.params.get("url") else None
+        return remote or super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=Program)
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version.")
-def program() -> None:
-    """Run, list and serve the workflows of an application."""
+@click.option(
+    "--url",
+    metavar="URL",
+    envvar="NEXUS_URL",
+    show_envvar=True,
+    help="Of a server whose workflows are meant: run, list and graph then take no TARGET.",
+)
+@click.option(
+    "--token",
+    metavar="@FILE",
+    envvar="NEXUS_TOKEN",
+    show_envvar=True,
+    help="What the server knows you by. Best in the environment, or in a file: others can see what is on a command line.",
+)
+@click.pass_context
+def program(ctx: click.Context, url: str | None, token: str | None) -> None:
+    """
+    Run, list and serve the workflows of an application.
+
+    The application is code of this machine, a TARGET, or on a server: nexus --url http://127.0.0.1:8000 run WORKFLOW.
+    """
+    said = click.core.ParameterSource.COMMANDLINE
+    if url and ctx.invoked_subcommand not in REMOTE and ctx.get_parameter_source("url") is said:
+        raise click.UsageError(f"{ctx.invoked_subcommand} is for an application of this machine; leave out --url")
+    if not url and ctx.get_parameter_source("token") is said:
+        raise click.UsageError("--token is for a server; say where that is with --url")
+    ctx.obj = (url, token)
 
 
 def run(target: str, command: tuple[str, ...], **said: Any) -> int:
@@ -104,7 +138,7 @@ def list_(target: str, everything: bool, format: str | None) -> int:  # noqa: FB
     """List the workflows of an application."""
     app = _load(target)
     listing = importlib.import_module("nexus_click._listing")
-    status: int = listing.show_workflows(app, everything=everything, format=format)
+    status: int = listing.show_workflows(app, app.config, everything=everything, format=format)
     return status
 
 
@@ -120,7 +154,7 @@ def graph(target: str, workflow: str, format: str) -> int:
     """
     app = _load(target)
     listing = importlib.import_module("nexus_click._listing")
-    status: int = listing.show_graph(app, workflow, format=format)
+    status: int = listing.show_graph(app, app.config, workflow, format=format)
     return status
 
 
@@ -159,6 +193,78 @@ def mcp(target: str) -> int:
     with _serving():
         importlib.import_module("anyio").run(serving.serve_stdio, app)
     return 0
+
+
+@click.pass_context
+def run_there(ctx: click.Context, words: tuple[str, ...]) -> int:
+    """Run a workflow of a server."""
+    status: int = _remote().run_remotely(_server(ctx), words)
+    return status
+
+
+@click.pass_context
+def list_there(ctx: click.Context, words: tuple[str, ...], everything: bool, format: str | None) -> int:  # noqa: FBT001 - as above
+    """List the workflows of a server."""
+    _require(ctx, words, 0)
+    status: int = _remote().list_remotely(_server(ctx), everything=everything, format=format)
+    return status
+
+
+@click.pass_context
+def graph_there(ctx: click.Context, words: tuple[str, ...], format: str) -> int:
+    """
+    Draw the steps of a workflow of a server, and what each of them needs, as a Mermaid diagram.
+
+    WORKFLOW is one that `nexus list` shows, or name@version.
+    """
+    _require(ctx, words, 1)
+    status: int = _remote().graph_remotely(_server(ctx), words[0], format=format)
+    return status
+
+
+def _there(here: click.Command, callback: Any, metavar: str) -> click.Command:
+    """Return the command with the same options, for a server, without a TARGET."""
+    words = click.Argument(["words"], nargs=-1, metavar=metavar)
+    options = [option for option in here.params if isinstance(option, click.Option)]
+    return click.Command(here.name, callback=callback, help=callback.__doc__, params=[*options, words])
+
+
+def _require(ctx: click.Context, words: tuple[str, ...], count: int) -> None:
+    """Let that many words pass, none of which is a TARGET."""
+    _remote().require_no_target(words)
+    if len(words) > count:
+        raise click.UsageError(f"Got unexpected extra argument ({words[count]})", ctx)
+    if len(words) < count:
+        raise click.UsageError("Missing argument 'WORKFLOW'.", ctx)
+
+
+REMOTE = {
+    # Its words are settings, a workflow and the arguments of that; which those are the server has to say, for help too.
+    "run": click.Command(
+        "run",
+        callback=run_there,
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+        params=[click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, metavar="WORKFLOW [ARGS]...")],
+    ),
+    "list": _there(list_, list_there, ""),
+    "graph": _there(graph, graph_there, "WORKFLOW"),
+}
+"""The commands that a server can carry out too."""
+
+
+def _remote() -> Any:
+    return importlib.import_module("nexus_click._remote")
+
+
+def _server(ctx: click.Context) -> Any:
+    """Return where the server is, and how the command line says so."""
+    url, token = ctx.obj
+    group = ctx.find_root()
+    shown = group.get_parameter_source("url") is click.core.ParameterSource.COMMANDLINE
+    if not gc.isenabled():
+        gc.enable()
+    return _remote().Server(url=url, token=token, program=f"nexus --url {url}" if shown else "nexus")
 
 
 def _load(target: str) -> Nexus:

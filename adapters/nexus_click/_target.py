@@ -36,6 +36,11 @@ class BrokenTargetError(click.ClickException):
     exit_code = 1
 
 
+def is_target(word: str) -> bool:
+    """Whether a word can only be a TARGET, for no workflow has such a name."""
+    return FILE.fullmatch(word) is not None or not {":", "/", "\\"}.isdisjoint(word.partition("@")[0])
+
+
 def load_target(target: str) -> Nexus:
     """
     Import what the target names, and return the application in it.

@@ -12,23 +12,7 @@ import attrs
 
 from nexus import adapters
 from nexus.abc import Channel, Service
-from nexus.exceptions import (
-    ArgumentProblem,
-    CancelledError,
-    ConflictError,
-    DeadlineExceededError,
-    InternalError,
-    InvalidArgumentError,
-    MalformedRequestError,
-    NexusError,
-    NotFoundError,
-    PayloadTooLargeError,
-    PermissionDeniedError,
-    ResourceExhaustedError,
-    UnauthenticatedError,
-    UnavailableError,
-    WorkflowFailedError,
-)
+from nexus.exceptions import CancelledError, InvalidArgumentError, NexusError, UnavailableError, error_of
 from nexus.models import MISSING, Operation, Principal, Question
 from nexus.testing.answers import Script
 from nexus.testing.recording import Recorder
@@ -37,24 +21,6 @@ __all__ = ["ATTEMPTS", "Wire", "adapter", "error_of"]
 
 ATTEMPTS: Final = 3
 """How often a question is asked again after a wrong answer, as the core does where it can ask at once."""
-
-ERRORS: Final[Mapping[str, type[NexusError]]] = {
-    error.default_code: error
-    for error in (
-        CancelledError,
-        ConflictError,
-        DeadlineExceededError,
-        InternalError,
-        MalformedRequestError,
-        NotFoundError,
-        PayloadTooLargeError,
-        PermissionDeniedError,
-        ResourceExhaustedError,
-        UnauthenticatedError,
-        UnavailableError,
-        WorkflowFailedError,
-    )
-}
 
 
 @attrs.define(eq=False)
@@ -129,23 +95,6 @@ class Wire(Service):
         """Return the operation of that name, one without arguments where there is none."""
         found: Operation | None = self.recorder.operation(reference)
         return found or Operation(name=reference, kind="workflow")
-
-
-def error_of(shown: Mapping[str, Any]) -> NexusError:
-    """
-    Return the error that a channel showed.
-
-    Args:
-        shown: `code`, `message`, `details`.
-    """
-    code, message, details = shown["code"], shown["message"], dict(shown["details"])
-    if code == InvalidArgumentError.default_code:
-        problems = [ArgumentProblem(problem["pointer"], problem["message"]) for problem in details.get("errors", ())]
-        error: NexusError = InvalidArgumentError(message, problems)
-    else:
-        error = ERRORS[code](message)
-    error.details = details
-    return error
 
 
 def adapter(channel: str) -> ModuleType:
