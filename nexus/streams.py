@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import attrs
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RunStream", "Streaming", "streamed"]
 
+LAST_WORDS_S: Final = 1.0
+"""For how long a run that is cancelled waits until somebody takes what it tells."""
+
 
 @attrs.define(eq=False, repr=False)
 class Streaming(Interaction):
@@ -31,10 +34,15 @@ class Streaming(Interaction):
 
     async def tell(self, event: Event) -> None:
         """Wait until the event is taken; one that nobody takes any more is lost."""
-        try:
-            await self.sender.send(event)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            try:
+                await self.sender.send(event)
+            except anyio.get_cancelled_exc_class():
+                # Somebody else may have cancelled the run than who listens, to whom its clean-up tells this.
+                with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    with anyio.move_on_after(LAST_WORDS_S, shield=True):
+                        await self.sender.send(event)
+                raise
 
     async def ask(self, question: Question) -> Any:
         """Nobody answers here."""

@@ -85,6 +85,26 @@ async def test_leaving_before_the_end_cancels_the_run() -> None:
     assert record.status == "cancelled"
 
 
+async def test_what_clean_up_tells_is_heard_where_somebody_else_has_cancelled_the_run() -> None:
+    app = app_of()
+
+    @app.workflow
+    async def patient(*, run: Run) -> None:
+        try:
+            await run.log.info("waiting")
+            await anyio.sleep_forever()
+        finally:
+            await run.log.info("cleaned up")
+
+    told = []
+    async with app, anyio.create_task_group() as group, app.stream("patient") as run:
+        async for event in run:
+            if event.type == "run.log":
+                told.append(event.data["message"])
+                group.start_soon(app.executor.runtime.cancel, event.run_id or "")
+    assert told == ["waiting", "cleaned up"]
+
+
 async def test_an_error_of_the_block_comes_out_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
         async with app_of().stream("count", {"limit": 2}):
