@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Desk:
     app: Nexus
     url: str = ""
     seen: list[Any] = attrs.field(factory=list)
+    ended: threading.Event = attrs.field(factory=threading.Event)
 
 
 def made(path: Path, text: str) -> Path:
@@ -75,8 +77,12 @@ def add_talkers(desk: Desk) -> None:
         return [sure, await run.ask("Which?", int, default=7)]
 
     @desk.app.workflow
-    async def hurried(run: Run) -> str:
-        return await run.ask("Quick?", str, default="too late", timeout=0.3)
+    async def taciturn() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            await anyio.sleep(60)
+        finally:
+            desk.ended.set()
 
     @desk.app.workflow
     async def interrupted(run: Run) -> None:
@@ -215,6 +221,10 @@ class TestRun:
             "info: cleaned up",
             "Error: interrupted",
         ]
+
+    def test_a_signal_cancels_what_talks_to_nobody(self, desk: Desk, capsys: Captured) -> None:
+        assert run_program(["--url", desk.url, "run", "taciturn"]) == 130
+        assert desk.ended.wait(timeout=10)
 
     def test_what_is_built_in_is_called_too(self, desk: Desk, capsys: Captured) -> None:
         run_program(["--url", desk.url, "run", "double", "3", "--verbose"])

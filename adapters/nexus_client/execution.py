@@ -268,15 +268,17 @@ class Execution:
         return MISSING
 
     async def _cancel(self) -> None:
-        """Cancel the run, and hear it out; one without an id has not begun, or ends with the connection that has begun it."""
+        """Cancel the run, and hear it out; one that the server can't find ends with the connection that has begun it."""
         with anyio.move_on_after(FIRST_WORDS_S):
             while not (self.run_id or self._silent):
                 await self._changed.wait()
-        if self.run_id:
-            with suppress(UnavailableError):
-                await self._post(CANCEL)
-            with anyio.move_on_after(LAST_WORDS_S):
-                await self._until_silent()
+        if not self.run_id:
+            return
+        with suppress(UnavailableError):
+            reply = await self._post(CANCEL)
+            if reply.error is None:
+                with anyio.move_on_after(LAST_WORDS_S):
+                    await self._until_silent()
 
     async def _record(self) -> Reply:
         reply = await self.connection.get(self._path(RUN))

@@ -240,7 +240,7 @@ class HttpGateway(RemoteGateway):
 
     def to_builtins(self, value: Any) -> Any:
         """Return the value as its JSON would read."""
-        return msgspec.to_builtins(value)
+        return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def _record_of(shown: Mapping[str, Any], clock: Clock) -> RunRecord:
