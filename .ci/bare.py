@@ -5,10 +5,15 @@ from __future__ import annotations
 import importlib.util
 
 import nexus
-from nexus.abc import Channel
+from nexus.abc import Channel, RemoteGateway
 from nexus.adapters import load
 
-NEEDS = {"channel.api": "starlette", "channel.mcp": "mcp"}
+NEEDS = {
+    "channel.api": ("starlette", "starlette", Channel),
+    "channel.mcp": ("mcp", "mcp", Channel),
+    "gateway.http": ("httpx", "client", RemoteGateway),
+}
+"""By adapter: the library that it needs, the extra that brings it, and the contract."""
 
 app = nexus.create_nexus(title="Bare")
 
@@ -21,15 +26,15 @@ def double(number: int) -> int:
 
 def main() -> None:
     """Run a workflow, and ask for each channel whose library is not there."""
-    installed = [library for library in ("starlette", "click", "mcp") if importlib.util.find_spec(library)]
+    installed = [library for library in ("starlette", "click", "mcp", "httpx") if importlib.util.find_spec(library)]
     if installed:
         raise SystemExit(f"this is an environment with extras: {installed}")
     with nexus.sync(app) as bare:
         print("double(21) =", bare.execute_workflow("double", {"number": 21}).results)
-    for adapter, library in NEEDS.items():
-        expected = f"adapter '{adapter}' needs '{library}'; run: pip install 'nexus-channels[{library}]'"
+    for adapter, (library, extra, contract) in NEEDS.items():
+        expected = f"adapter '{adapter}' needs '{library}'; run: pip install 'nexus-channels[{extra}]'"
         try:
-            load(adapter, Channel)
+            load(adapter, contract)
         except nexus.AdapterError as error:
             print(error)
             if str(error) != expected:

@@ -527,12 +527,16 @@ class TestServing:
         assert served == [("Desk", "stdio", 0)]
 
     @pytest.mark.parametrize(
-        ("command", "adapter", "library", "extra"),
-        [("serve", "nexus_starlette", "starlette", "starlette"), ("mcp", "nexus_mcp", "mcp", "mcp")],
+        ("command", "library", "extra"),
+        [
+            (["serve", "desk.py"], "starlette", "starlette"),
+            (["mcp", "desk.py"], "mcp", "mcp"),
+            (["--url", "http://x", "list"], "httpx", "client"),
+        ],
     )
     @pytest.mark.slow
-    def test_says_what_to_install(self, folder: Path, command: str, adapter: str, library: str, extra: str) -> None:
-        done = python("-c", without(library, f"import sys; sys.argv = ['nexus', '{command}', 'desk.py']"), cwd=folder)
+    def test_says_what_to_install(self, folder: Path, command: list[str], library: str, extra: str) -> None:
+        done = python("-c", without(library, f"import sys; sys.argv = {['nexus', *command]}"), cwd=folder)
         assert done.returncode == 1
         assert f"needs '{library}'; run: pip install 'nexus-channels[{extra}]'" in done.stderr
 
@@ -592,7 +596,7 @@ class TestScript:
     def test_help_loads_click_and_nothing_heavy(self) -> None:
         program = (
             "import sys; sys.argv = ['nexus', '--help']; import nexus_click; nexus_click.main(); "
-            "print(sorted({'nexus', 'attrs', 'anyio', 'asyncio', 'rich', 'msgspec', 'structlog'} & set(sys.modules)))"
+            "print(sorted({'nexus', 'attrs', 'anyio', 'asyncio', 'rich', 'msgspec', 'structlog', 'httpx'} & set(sys.modules)))"
         )
         assert python("-c", program).stdout.splitlines()[-1] == "[]"
 
@@ -600,7 +604,7 @@ class TestScript:
     def test_a_run_loads_neither_rich_nor_what_other_channels_need(self, folder: Path) -> None:
         program = (
             "import sys; sys.argv = ['nexus', 'run', 'desk.py', 'double', '3']; import nexus_click; nexus_click.main(); "
-            "print(sorted({'rich', 'structlog', 'starlette', 'mcp', 'uvicorn', 'trio'} & set(sys.modules)))"
+            "print(sorted({'rich', 'structlog', 'starlette', 'mcp', 'uvicorn', 'trio', 'httpx'} & set(sys.modules)))"
         )
         assert python("-c", program, cwd=folder).stdout.splitlines() == ["6", "[]"]
 

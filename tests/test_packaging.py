@@ -21,7 +21,8 @@ import nexus
 
 REPOSITORY = Path(__file__).parent.parent
 ADAPTERS = {"nexus_starlette", "nexus_click", "nexus_mcp", "nexus_client"}
-SERVED = {"channel.api": "starlette", "channel.mcp": "mcp"}
+NEEDS = {"channel.api": ("starlette", "starlette"), "channel.mcp": ("mcp", "mcp"), "gateway.http": ("httpx", "client")}
+"""By adapter: the library that it needs, and the extra that brings it."""
 PUBLIC = [
     "nexus",
     "nexus.abc",
@@ -38,6 +39,7 @@ HEAVY = {
     "click",
     "rich",
     "mcp",
+    "httpx",
     "pydantic",
     "redis",
     "sqlite3",
@@ -216,27 +218,26 @@ async def main():
         print((await app.execute_workflow("double", {"number": 21})).results)
 anyio.run(main)
 """
-    done = python(HIDE + script, "starlette,uvicorn,click,rich,mcp")
+    done = python(HIDE + script, "starlette,uvicorn,click,rich,mcp,httpx")
 
     assert (done.stdout, done.stderr) == ("42\n", "")
 
 
-@pytest.mark.parametrize("adapter", SERVED)
-def test_a_channel_without_its_library_says_what_to_install(adapter: str) -> None:
-    library = SERVED[adapter]
+@pytest.mark.parametrize("adapter", NEEDS)
+def test_an_adapter_without_its_library_says_what_to_install(adapter: str) -> None:
+    library, extra = NEEDS[adapter]
     script = """
 from nexus import adapters
-from nexus.abc import Channel
 from nexus.exceptions import AdapterError
 try:
-    adapters.load(sys.argv[2], Channel)
+    adapters.load(sys.argv[2], object)
 except AdapterError as error:
     print(error)
 """
     done = python(HIDE + script, library, adapter)
 
     assert (done.stdout, done.stderr) == (
-        f"adapter '{adapter}' needs '{library}'; run: pip install 'nexus-channels[{library}]'\n",
+        f"adapter '{adapter}' needs '{library}'; run: pip install 'nexus-channels[{extra}]'\n",
         "",
     )
 
