@@ -24,11 +24,13 @@ async def listening_to(application: Any) -> AsyncIterator[str]:
         group.start_soon(server.serve)
         with anyio.fail_after(5):
             await server.listening.wait()
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        for each in server.servers:
-            each.close()
-        # All clients have gone; to wait for it as a server does that must not drop any takes a while.
-        group.cancel_scope.cancel()
+        try:
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        finally:
+            for each in server.servers:
+                each.close()
+            # All clients have gone; to wait for it as a server does that must not drop any takes a while.
+            group.cancel_scope.cancel()
 
 
 @contextmanager

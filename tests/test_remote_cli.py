@@ -236,6 +236,27 @@ class TestRun:
         assert "RUN_ID (/run_id): missing; expected a string" in capsys.readouterr().err
 
 
+class TestMounted:
+    def test_an_application_that_is_a_part_of_another_is_below_its_path(self, here: Path, capsys: Captured) -> None:
+        app = nexus.create_nexus(NexusConfig(title="Part"))
+
+        @app.workflow
+        async def render(run: Run) -> Path:
+            return made(run.folder / "chart.txt", "chart")
+
+        def below(application: Any) -> Any:
+            async def host(scope: Any, receive: Any, send: Any) -> None:
+                assert scope["path"].startswith("/nexus/")
+                await application({**scope, "root_path": "/nexus"}, receive, send)
+
+            return host
+
+        with served(app, around=below) as url:
+            assert run_program(["--url", f"{url}/nexus/", "run", "render"]) == 0
+        assert capsys.readouterr().out == '"chart.txt"\n'
+        assert listing(here) == {"chart.txt": "chart"}
+
+
 class TestHelp:
     def test_of_the_server_lists_its_workflows(self, desk: Desk, capsys: Captured) -> None:
         assert run_program(["--url", desk.url, "run", "--help"]) == 0
@@ -377,6 +398,19 @@ class TestUploads:
         monkeypatch.setattr(Path, "open", refused)
         assert run_program(["--url", desk.url, "run", "read", "--file", "mine.txt"]) == 2
         assert "--file (/file): can't read 'mine.txt': Permission denied" in capsys.readouterr().err
+
+    def test_what_is_too_long_is_told_so_though_it_is_still_being_sent(self, here: Path, capsys: Captured) -> None:
+        app = nexus.create_nexus(NexusConfig(title="Small", max_upload_bytes=100_000))
+
+        @app.workflow
+        def size(file: Path) -> int:
+            return file.stat().st_size
+
+        with (here / "long.bin").open("wb") as file:
+            file.truncate(5_000_000)
+        with served(app) as url:
+            assert run_program(["--url", url, "run", "size", "long.bin"]) == 2
+        assert capsys.readouterr().err == "Error: the body is longer than 100000 bytes; send less\n"
 
     def test_wrong_arguments_beside_a_file_are_told_all_at_once(self, desk: Desk, here: Path, capsys: Captured) -> None:
         (here / "a.txt").write_text("x")

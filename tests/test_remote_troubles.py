@@ -43,6 +43,21 @@ def enveloped(data: Any) -> Reply:
     return 200, {"content-type": "application/json"}, json.dumps({"success": True, "data": data, "metadata": METADATA}).encode()
 
 
+VIEW = {
+    "name": "x",
+    "version": "1",
+    "newest": True,
+    "summary": "",
+    "description": "",
+    "tags": [],
+    "background": False,
+    "read_only": False,
+    "destructive": False,
+    "idempotent": False,
+    "deprecated": None,
+}
+
+
 def saying(replies: Mapping[str, Reply], seen: list[Any] | None = None) -> Callable[..., Any]:
     """Return an ASGI application that has a reply for each path, 404 for others, and notes what it was sent."""
 
@@ -101,6 +116,32 @@ def test_what_is_no_server_of_ours_is_called_so(capsys: Captured, reply: Reply) 
         assert run_program(["--url", url, "run", "x"]) == 6
     for line in capsys.readouterr().err.splitlines():
         assert line.startswith(f"Error: what is at {url} answers (HTTP {reply[0]}), but not as a Nexus server does; check")
+
+
+def test_what_says_nothing_of_a_workflow_or_a_run_is_no_server_of_ours(capsys: Captured) -> None:
+    odd = {"/api/workflows": enveloped([{"name": "x"}]), "/api/workflows/x/execute": enveloped(3)}
+    with answering(saying({**odd, "/api/workflows/x": enveloped(None)})) as url:
+        assert run_program(["--url", url, "run", "--help"]) == 6
+        assert run_program(["--url", url, "run", "x"]) == 6
+    with answering(saying({**odd, "/api/workflows/x": enveloped(VIEW)})) as url:
+        assert run_program(["--url", url, "run", "x"]) == 6
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert all("but not as a Nexus server does" in line for line in lines)
+
+
+def test_help_has_nothing_in_it_that_a_terminal_would_obey(capsys: Captured) -> None:
+    schema = {"properties": {"a\x1b[31m": {"enum": ["b\x1b[32m"]}}, "required": ["a\x1b[31m"]}
+    view = {**VIEW, "summary": "red\x1b[33m", "input_schema": schema, "output_schema": {}}
+    graph = {"mermaid": "flowchart\x1b[34m LR\n"}
+    replies = {"/api/workflows": [view], "/api/workflows/x": view, "/api/workflows/x/graph": graph, "/openapi.json": {}}
+    with answering(saying({path: enveloped(data) for path, data in replies.items()})) as url:
+        assert run_program(["--url", url, "run", "--help"]) == 0
+        assert run_program(["--url", url, "run", "x", "--help"]) == 0
+        assert run_program(["--url", url, "graph", "x"]) == 0
+    out = capsys.readouterr().out
+    assert "flowchart[34m LR" in out
+    assert "\x1b" not in out
 
 
 def test_a_server_that_is_gone_in_the_midst_of_a_run_is_told_with_the_run(capsys: Captured) -> None:
@@ -237,22 +278,21 @@ def test_no_other_server_is_told_anything(capsys: Captured) -> None:
 # ---- files
 
 
+def test_a_connection_that_is_lost_while_files_are_sent_may_mean_that_they_are_too_long(capsys: Captured, here: Path) -> None:
+    (here / "long.bin").write_bytes(b"x" * 1000)
+    view = {**VIEW, "input_schema": {"properties": {"file": {"type": "string", "format": "path"}}}, "output_schema": {}}
+
+    async def closing(scope: Any, receive: Any, send: Any) -> None:
+        await (half if scope["method"] == "POST" else saying({"/api/workflows/x": enveloped(view)}))(scope, receive, send)
+
+    with answering(closing) as url:
+        assert run_program(["--url", url, "run", "x", "--file", "long.bin"]) == 6
+    err = capsys.readouterr().err
+    assert f"the connection to {url} was lost" in err
+    assert "and that it takes that much (max_upload_bytes)" in err
+
+
 RUN = {"run_id": "r1", "results": "x.txt", "metadata": {"execution_time": 0.1, "workflow_version": "1"}}
-
-
-VIEW = {
-    "name": "x",
-    "version": "1",
-    "newest": True,
-    "summary": "",
-    "description": "",
-    "tags": [],
-    "background": False,
-    "read_only": False,
-    "destructive": False,
-    "idempotent": False,
-    "deprecated": None,
-}
 
 
 def handing_out(name: str, file: Callable[..., Any]) -> Callable[..., Any]:
@@ -302,6 +342,9 @@ def test_a_file_that_is_refused_is_an_error(capsys: Captured, here: Path) -> Non
         await saying({scope["path"]: (404, {"content-type": "application/json"}, reply)})(scope, receive, send)
 
     with answering(handing_out("x.txt", refusing)) as url:
-        assert run_program(["--url", url, "run", "x"]) == 3
-    assert capsys.readouterr().err == "Error: it is not there any more\n"
+        assert run_program(["--url", url, "run", "x"]) == 6
+    assert capsys.readouterr().err == (
+        "Error: run r1 has succeeded, but its files can't be had: it is not there any more; its record still has the result: "
+        "runs.get r1\n"
+    )
     assert list(here.iterdir()) == []

@@ -105,6 +105,10 @@ class OperationGroup(click.Group):
         operation = self.gateway.operation(reference, channel=CliChannel.name)
         return OperationCommand(cmd_name, reference, operation, remote=self.remote)
 
+    def get_help(self, ctx: click.Context) -> str:
+        """Return the help, without what a terminal would obey: it may be a server's."""
+        return clean(super().get_help(ctx))
+
     def parsed(self, ctx: click.Context) -> Any:
         """Return what the command gives back: an `Invocation`, or the result of a command that was added."""
         return super().invoke(ctx)
@@ -148,7 +152,7 @@ class OperationCommand(click.Command):
             remote=self.remote,
         )
         if invocation.wants_help and self.operation is not None:
-            click.echo(self.get_help(ctx), color=ctx.color)
+            click.echo(clean(self.get_help(ctx)), color=ctx.color)
             ctx.exit()
         ctx.params["invocation"] = invocation
         return []

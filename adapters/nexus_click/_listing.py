@@ -12,7 +12,7 @@ from nexus_click._channel import CliChannel
 from nexus_click._commands import reference_of, spelled
 from nexus_click._local import OpenGateway
 from nexus_click._parsing import Invocation, Settings
-from nexus_click._rendering import table
+from nexus_click._rendering import clean, table
 from nexus_click._terminal import Terminal
 
 
@@ -61,7 +61,7 @@ def show_graph(gateway: OpenGateway, config: NexusConfig, workflow: str, *, form
     )
     response = anyio.run(_call, gateway, channel, invocation, terminal)
     if response.error is None and format == "mermaid":
-        terminal.write_result(response.data["mermaid"].rstrip("\n"))
+        terminal.write_result(clean(response.data["mermaid"]).rstrip("\n"))
         return 0
     return channel.show(response, invocation, terminal)
 

@@ -140,7 +140,7 @@ class Connection:
         if self._client is None:
             raise UnavailableError("there is no connection to the server: use the gateway inside `async with gateway:`")
         timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S, read=None) if waits else httpx.USE_CLIENT_DEFAULT
-        with self._explained():
+        with self._explained(sends_files="files" in sent):
             async with self._client.stream(method, f"{self.url}{path}", timeout=timeout, **sent) as response:
                 if response.status_code in REDIRECTS:
                     raise self._redirected(response)
@@ -193,13 +193,14 @@ class Connection:
             envelope = ENVELOPE.decode(body)
             error = None if envelope.error is None else error_of(envelope.error)
         except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, ValueError):
-            raise self._not_ours(what) from None
+            raise self.not_ours(what) from None
         metadata = envelope.metadata
         return Reply(
             data=envelope.data, error=error, request_id=metadata.request_id, time=metadata.timestamp, version=metadata.version
         )
 
-    def _not_ours(self, what: str) -> UnavailableError:
+    def not_ours(self, what: str) -> UnavailableError:
+        """Return the error for an answer that makes no sense."""
         return UnavailableError(
             f"what is at {self.url} answers ({what}), but not as a Nexus server does; check the address, and the path under "
             f"which the application is mounted there"
@@ -211,7 +212,7 @@ class Connection:
         return UnavailableError(f"{self.url} redirects to {shown}, which is not followed; give the address of the server itself")
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, *, sends_files: bool) -> Iterator[None]:
         """Say in a sentence why there is no answer."""
         try:
             yield
@@ -224,4 +225,6 @@ class Connection:
             raise UnavailableError(f"the server at {self.url} takes too long to answer; try again later") from error
         except httpx.TransportError as error:
             reason = f" ({error})" if str(error) else ""
-            raise UnavailableError(f"the connection to {self.url} was lost{reason}; check that the server runs") from error
+            # A server that has answered without reading all of it closes the connection, often before that answer is read.
+            hint = ", and that it takes that much (max_upload_bytes)" if sends_files else ""
+            raise UnavailableError(f"the connection to {self.url} was lost{reason}; check that the server runs{hint}") from error

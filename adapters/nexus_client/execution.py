@@ -109,6 +109,8 @@ class Execution:
 
     async def _carry_out(self, path: str, request: Json) -> Reply:
         reply = await self._start(path, request)
+        if reply.error is None and not (isinstance(reply.data, dict) and "run_id" in reply.data):
+            raise self.connection.not_ours("with no run")
         if reply.error is None and not has_ended(reply.data):
             self.run_id = reply.data["run_id"]
             reply = await self._attend(reply)

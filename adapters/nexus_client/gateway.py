@@ -101,12 +101,12 @@ class HttpGateway(RemoteGateway):
         elif reference not in BUILT_IN:
             reply = await self._connection.get(path_of(WORKFLOW, workflow=reference))
             if reply.error is None or reply.error.code != "not_found":
-                self._operations[reference] = workflow_of(reply.required())
+                self._operations[reference] = self._shown(reply.required())
 
     async def _learn_all(self) -> None:
         listing = await self._connection.get("/api/workflows")
         for view in listing.required():
-            operation = workflow_of(view)
+            operation = self._shown(view)
             self._operations[operation.reference] = operation
         self.version = listing.version
         async with self._connection.response("GET", "/openapi.json") as response:
@@ -114,6 +114,12 @@ class HttpGateway(RemoteGateway):
         with suppress(msgspec.MsgspecError):
             described = msgspec.json.decode(document, type=_Document).info
             self.title, self.description = described.title, described.description
+
+    def _shown(self, view: Any) -> Operation:
+        try:
+            return workflow_of(view)
+        except (KeyError, TypeError):
+            raise self._connection.not_ours("with no workflow") from None
 
     def operations(self, *, channel: str | None = None) -> Sequence[Operation]:  # noqa: ARG002 - the server says what shows
         """Return the operations that this has been told of, sorted by name, newest version first."""
@@ -162,7 +168,9 @@ class HttpGateway(RemoteGateway):
         try:
             results = await self._with_files(request.operation, reply.data)
         except NexusError as error:
-            return Response(request_id=reply.request_id, error=error, run=run)
+            text = f"run {run.id} has succeeded, but its files can't be had: {error.message}"
+            told = UnavailableError(f"{text}; its record still has the result: runs.get {run.id}", run_id=run.id)
+            return Response(request_id=reply.request_id, error=told, run=run)
         return Response(request_id=reply.request_id, data=results, run=run)
 
     async def _with_files(self, reference: str, data: Mapping[str, Any]) -> Any:
