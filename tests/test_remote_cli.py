@@ -62,6 +62,10 @@ def add_talkers(desk: Desk) -> None:
         await run.log.info("nearly done")
         return "done"
 
+    @desk.app.workflow(background=True)
+    async def doomed() -> None:
+        raise ValueError("a secret")
+
     @desk.app.workflow(deprecated="use double")
     async def old() -> int:
         return 1
@@ -198,6 +202,11 @@ class TestRun:
     def test_background_work_is_waited_for_and_heard(self, desk: Desk, capsys: Captured) -> None:
         assert run_program(["--url", desk.url, "run", "slow"]) == 0
         assert capsys.readouterr() == ('"done"\n', "info: begun\ninfo: nearly done\n")
+
+    def test_background_work_that_fails_is_told_as_any_other(self, desk: Desk, capsys: Captured) -> None:
+        assert run_program(["--url", desk.url, "run", "doomed", "--format", "json"]) == 1
+        error = json.loads(capsys.readouterr().err)
+        assert (error["code"], len(error["details"]["run_id"])) == ("failed", 32)
 
     def test_a_deprecated_workflow_warns(self, desk: Desk, capsys: Captured) -> None:
         assert run_program(["--url", desk.url, "run", "old"]) == 0

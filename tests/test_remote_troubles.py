@@ -15,6 +15,7 @@ import pytest
 
 import nexus
 import nexus_client.connection
+import nexus_client.execution
 from nexus import NexusConfig, Run
 from nexus.memory import MemorySessionStore
 from nexus.models import Principal, Session
@@ -184,6 +185,31 @@ def test_a_stream_that_falls_silent_is_given_up(capsys: Captured, monkeypatch: p
     with served(app) as url:
         assert run_program(["--url", url, "run", "wait"]) == 6
     assert f"the server at {url} has fallen silent (run " in capsys.readouterr().err
+
+
+def test_events_that_break_off_again_and_again_are_given_up(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nexus_client.execution, "PAUSE_S", 0.01)
+    app = nexus.create_nexus(NexusConfig(title="Desk", shutdown_grace=0))
+
+    @app.workflow(background=True)
+    async def slow() -> None:
+        await anyio.sleep(60)
+
+    def breaking(application: Any) -> Any:
+        async def around(scope: Any, receive: Any, send: Any) -> None:
+            await (half if scope["path"].endswith("/events") else application)(scope, receive, send)
+
+        return around
+
+    async def half(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
+
+    with served(app, around=breaking) as url:
+        assert run_program(["--url", url, "run", "slow"]) == 6
+    err = capsys.readouterr().err
+    assert err.startswith(f"Error: the connection to {url} was lost (")
+    assert " (run " in err
 
 
 def test_events_that_break_off_while_a_run_waits_are_followed_again(capsys: Captured) -> None:

@@ -87,6 +87,8 @@ class Execution:
             with shield:
                 try:
                     outcome.append(await self._carry_out(path, request))
+                except UnavailableError as error:
+                    outcome.append(self._named(error))
                 except Exception as error:  # noqa: BLE001 - raised below: out of here it would be in an ExceptionGroup
                     outcome.append(error)
                 finally:
@@ -132,12 +134,9 @@ class Execution:
                         if frame.event == "response":
                             return self.connection.opened_reply(frame.data)
                         await self._hear(msgspec.json.decode(frame.data))
-            broken = UnavailableError(f"the server at {self.connection.url} has left before the end")
-        except UnavailableError as error:
-            broken = error
         finally:
             self._note_silence()
-        raise UnavailableError(f"{broken.message} (run {self.run_id})", run_id=self.run_id) if self.run_id else broken
+        raise UnavailableError(f"the server at {self.connection.url} has left before the end")
 
     async def _attend(self, reply: Reply) -> Reply:
         """Hear and answer a run that does not need this connection any more, until it has ended."""
@@ -292,6 +291,12 @@ class Execution:
 
     def _path(self, template: str) -> str:
         return path_of(template, run_id=self.run_id)
+
+    def _named(self, error: UnavailableError) -> UnavailableError:
+        """Return the error with the run of which more is to be known, where it is the way there that failed."""
+        if not self.run_id or "question" in error.details:
+            return error
+        return UnavailableError(f"{error.message} (run {self.run_id})", run_id=self.run_id)
 
     # ---- what is on its way
 
