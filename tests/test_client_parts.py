@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 import nexus
+from nexus.abc import Interaction
 from nexus.exceptions import ConfigurationError, UnavailableError
-from nexus.models import Answers, Caller, Question, Request
+from nexus.models import Answers, Caller, Event, Question, Request
 from nexus_client import HttpGateway
 from nexus_client.addresses import checked_token, checked_url, path_of
 from nexus_client.downloads import named_here, safe_name
@@ -18,6 +21,8 @@ from nexus_client.gateway import Nobody
 from nexus_client.operations import BUILT_IN
 from nexus_client.uploads import files_among
 from nexus_starlette.routes import find
+from tests.remote_server import served
+from tests.talking_desk import app as talking
 
 # ---- addresses
 
@@ -196,3 +201,57 @@ async def test_what_a_gateway_is_asked_that_only_its_server_knows() -> None:
     assert (rejected.request_id, str(rejected.error)) == ("r1", "no")
     assert gateway.to_builtins((1, "a")) == [1, "a"]
     assert SECRET not in repr(gateway)
+
+
+# ---- a run
+
+
+class Ada(Interaction):
+    """Answers with her name, and notes what she hears."""
+
+    answers = Answers.NOW
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    async def tell(self, event: Event) -> None:
+        self.heard.append(event.type)
+
+    async def ask(self, question: Question) -> Any:
+        return "Ada"
+
+
+@pytest.mark.anyio
+async def test_a_run_is_heard_and_answered_on_either_event_loop() -> None:
+    ada = Ada()
+    with served(talking) as url:
+        async with HttpGateway(url) as gateway:
+            await gateway.learn("talk")
+            response = await gateway.dispatch(Request(operation="talk", arguments={}, caller=Caller(channel="cli")), ada)
+    assert response.data == ["before", "hello Ada"]
+    assert ada.heard == ["run.progress", "run.log", "run.chunk", "run.chunk", "run.progress"]
+
+
+@pytest.mark.anyio
+async def test_a_run_whose_caller_is_cancelled_is_cancelled_too() -> None:
+    app = nexus.create_nexus(nexus.NexusConfig(title="Desk"))
+    ended = threading.Event()
+
+    @app.workflow
+    async def wait(run: nexus.Run) -> None:
+        try:
+            await run.progress(1)
+            await anyio.sleep(60)
+        finally:
+            ended.set()
+
+    class Leaving(Ada):
+        async def tell(self, event: Event) -> None:
+            scope.cancel()
+
+    with served(app) as url:
+        async with HttpGateway(url) as gateway:
+            with anyio.CancelScope() as scope:
+                await gateway.dispatch(Request(operation="wait", arguments={}, caller=Caller(channel="cli")), Leaving())
+        assert scope.cancelled_caught
+        assert ended.is_set()

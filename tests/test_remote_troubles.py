@@ -174,6 +174,19 @@ def test_a_server_that_is_gone_in_the_midst_of_a_run_is_told_with_the_run(capsys
     assert " (run " in error
 
 
+def test_a_stream_that_ends_before_the_run_is_told_with_the_run(capsys: Captured) -> None:
+    shown = {
+        "id": "r1-1",
+        "type": "run.log",
+        "time": "2026-01-01T00:00:00Z",
+        "data": {"level": "info", "message": "hi", "fields": {}},
+    }
+    stream = (200, {"content-type": "text/event-stream"}, f"event: run.log\ndata: {json.dumps(shown)}\n\n".encode())
+    with answering(saying({"/api/workflows/x": enveloped(VIEW), "/api/workflows/x/execute": stream})) as url:
+        assert run_program(["--url", url, "run", "x"]) == 6
+    assert capsys.readouterr().err == f"info: hi\nError: the server at {url} has left before the end (run r1)\n"
+
+
 def test_a_stream_that_falls_silent_is_given_up(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nexus_client.connection, "SILENCE_S", 0.2)
     app = nexus.create_nexus(NexusConfig(title="Desk", shutdown_grace=0))

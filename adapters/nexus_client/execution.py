@@ -125,6 +125,7 @@ class Execution:
 
     async def _start(self, path: str, request: Json) -> Reply:
         headers = {**request.get("headers", {}), "accept": f"{EVENT_STREAM}, application/json;q=0.9"}
+        reply: Reply | None = None
         try:
             async with self.connection.response("POST", path, waits=True, **{**request, "headers": headers}) as response:
                 if not response.headers.get("content-type", "").startswith(EVENT_STREAM):
@@ -132,11 +133,14 @@ class Execution:
                 async with aclosing(self.connection.frames(response)) as frames:
                     async for frame in frames:
                         if frame.event == "response":
-                            return self.connection.opened_reply(frame.data)
-                        await self._hear(msgspec.json.decode(frame.data))
+                            reply = self.connection.opened_reply(frame.data)
+                        else:
+                            await self._hear(msgspec.json.decode(frame.data))
         finally:
             self._note_silence()
-        raise UnavailableError(f"the server at {self.connection.url} has left before the end")
+        if reply is None:
+            raise UnavailableError(f"the server at {self.connection.url} has left before the end")
+        return reply
 
     async def _attend(self, reply: Reply) -> Reply:
         """Hear and answer a run that does not need this connection any more, until it has ended."""
