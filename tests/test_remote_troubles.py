@@ -187,6 +187,16 @@ def test_a_stream_that_ends_before_the_run_is_told_with_the_run(capsys: Captured
     assert capsys.readouterr().err == f"info: hi\nError: the server at {url} has left before the end (run r1)\n"
 
 
+@pytest.mark.parametrize(
+    "event", [b"hello", b'{"id": 3}', b'{"id": "r1-x", "type": "t", "time": "2026-01-01T00:00:00Z", "data": 1}']
+)
+def test_a_stream_of_other_events_is_none_of_ours(capsys: Captured, event: bytes) -> None:
+    stream = (200, {"content-type": "text/event-stream"}, b"data: %s\n\n" % event)
+    with answering(saying({"/api/workflows/x": enveloped(VIEW), "/api/workflows/x/execute": stream})) as url:
+        assert run_program(["--url", url, "run", "x"]) == 6
+    assert "answers (with odd events), but not as a Nexus server does" in capsys.readouterr().err
+
+
 def test_a_stream_that_falls_silent_is_given_up(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nexus_client.connection, "SILENCE_S", 0.2)
     app = nexus.create_nexus(NexusConfig(title="Desk", shutdown_grace=0))

@@ -24,10 +24,10 @@ UNSPECIFIC: Final = 70
 @attrs.define(eq=False)
 class CliChannel(Channel):
     """
-    A local command line: the caller is whoever may run the application's code, so paths are used as they are.
+    A command line. Of a local one the caller is whoever may run the application's code, so paths are used as they are.
 
     Attributes:
-        gateway: The application.
+        gateway: The application, or what is connected to one.
         config: Its settings.
     """
 

@@ -16,6 +16,7 @@ from nexus.exceptions import CancelledError, NexusError, UnavailableError, Workf
 from nexus.models import MISSING, Answers, Event, Question
 from nexus_client.addresses import path_of
 from nexus_client.connection import EVENT_STREAM, Connection, Reply
+from nexus_client.frames import Frame
 
 __all__ = ["Execution", "has_ended"]
 
@@ -40,6 +41,18 @@ EXPIRY_S: Final = 0.2
 CLEAN_UP_S: Final = 60.0
 
 Json = Mapping[str, Any]
+
+
+class _Shown(msgspec.Struct):
+    """An event as a server sends it."""
+
+    id: str
+    type: str
+    time: datetime
+    data: Any
+
+
+EVENT: Final = msgspec.json.Decoder(_Shown)
 
 
 def has_ended(data: Json) -> bool:
@@ -135,7 +148,7 @@ class Execution:
                         if frame.event == "response":
                             reply = self.connection.opened_reply(frame.data)
                         else:
-                            await self._hear(msgspec.json.decode(frame.data))
+                            await self._hear(frame)
         finally:
             self._note_silence()
         if reply is None:
@@ -165,7 +178,7 @@ class Execution:
             except NexusError as error:
                 failure = error
             group.cancel_scope.cancel()
-        if failure is not None:
+        if failure is not None and reply.error is None and not has_ended(reply.data):
             raise failure
         return reply
 
@@ -206,21 +219,25 @@ class Execution:
             if response.headers.get("content-type", "").startswith(EVENT_STREAM):
                 async with aclosing(self.connection.frames(response)) as frames:
                     async for frame in frames:
-                        await self._hear(msgspec.json.decode(frame.data))
+                        await self._hear(frame)
 
-    async def _hear(self, shown: Json) -> None:
-        run_id, _, number = shown["id"].rpartition("-")
+    async def _hear(self, frame: Frame) -> None:
+        try:
+            shown = EVENT.decode(frame.data)
+            run_id, _, digits = shown.id.rpartition("-")
+            number = int(digits)
+        except ValueError:
+            raise self.connection.not_ours("with odd events") from None
         if not self.run_id:
             self.run_id = run_id
             self._wake()
-        if int(number) <= self._last:
+        if number <= self._last:
             return
-        self._last = int(number)
-        if shown["type"] in TOLD:
-            time = datetime.fromisoformat(shown["time"])
-            await self.interaction.tell(Event(id=shown["id"], type=shown["type"], data=shown["data"], time=time, run_id=run_id))
-        elif shown["type"] == "run.waiting":
-            self._asked |= {question["name"] for question in shown["data"]["questions"]}
+        self._last = number
+        if shown.type in TOLD:
+            await self.interaction.tell(Event(id=shown.id, type=shown.type, data=shown.data, time=shown.time, run_id=run_id))
+        elif shown.type == "run.waiting":
+            self._asked |= {question["name"] for question in shown.data["questions"]}
             self._wake()
 
     # ---- questions
