@@ -19,7 +19,7 @@ import nexus
 from nexus import Nexus, NexusConfig, Run
 from nexus_click._program import run_program
 from tests.remote_server import served
-from tests.test_examples import WEATHER, example
+from tests.test_examples import DATA, WEATHER, example
 
 Captured = pytest.CaptureFixture[str]
 
@@ -329,6 +329,11 @@ class TestWords:
         assert f"{words[1]!r} names an application of this machine" in err
         assert "NEXUS_URL" in err
 
+    @pytest.mark.parametrize("words", [["run", "--url", "http://x", "double"], ["list", "desk.py", "--token", "x"]])
+    def test_an_address_in_the_wrong_place_is_told_the_right_one(self, capsys: Captured, words: list[str]) -> None:
+        assert run_program(words) == 2
+        assert "It comes before the command: nexus --url URL run WORKFLOW.\n" in capsys.readouterr().err
+
     def test_serving_is_not_for_a_server(self, capsys: Captured) -> None:
         assert run_program(["--url", "http://127.0.0.1:1", "serve", "desk.py"]) == 2
         assert "serve is for an application of this machine; leave out --url" in capsys.readouterr().err
@@ -373,6 +378,29 @@ class TestUploads:
             assert json.loads(capsys.readouterr().out) == {"rows": 1461, "wettest": "2015-03-15", "millimetres": 55.9}
             assert run_program(["--url", url, "run", "process-data", "seattle-weather.csv", "--limit", "10"]) == 0
             assert json.loads(capsys.readouterr().out)["rows"] == 10
+
+    def test_the_airport_desk_asks_about_the_file_of_its_caller(self, here: Path, capsys: Captured) -> None:
+        (here / "doubtful.csv").write_text("date,precipitation\n2020-01-01,4.5\n2020-01-02,-3\n")
+        with served(example("airport_desk", "app.py").app) as url:
+            assert run_program(["--url", url, "run", "process-data", "doubtful.csv", "--yes"]) == 0
+            assert run_program(["--url", url, "run", "process-data", "doubtful.csv"]) == 6
+        out, err = capsys.readouterr()
+        assert json.loads(out)["rows"] == 2
+        assert err.splitlines() == [
+            "warning: these days can't be  days=2020-01-02",
+            "warning: these days can't be  days=2020-01-02",
+            "Error: nobody can answer here; give `default=` (asked: 'Keep the outliers?')",
+        ]
+
+    def test_the_busiest_airports_are_those_of_the_files_of_the_caller(self, here: Path, capsys: Captured) -> None:
+        for name in ("flights-airport.csv", "airports.csv"):
+            (here / f"my-{name}").write_bytes((DATA / name).read_bytes())
+        words = ["busiest-airports", "my-flights-airport.csv", "my-airports.csv", "--top", "1"]
+        with served(example("airport_desk", "app.py").app) as url:
+            assert run_program(["--url", url, "run", *words]) == 0
+            assert json.loads(capsys.readouterr().out)[0]["iata"] == "ATL"
+            assert run_program(["--url", url, "run", *words[:-1], "0"]) == 2
+        assert "--top (/top): expected an integer" in capsys.readouterr().err
 
     def test_several_files_and_other_arguments_of_any_name_go_along(self, desk: Desk, here: Path, capsys: Captured) -> None:
         (here / "ä b.csv").write_text("12")

@@ -88,6 +88,16 @@ def test_where_no_server_is_one_is_told_what_to_check(capsys: Captured, words: l
     assert line.endswith("; check the address, and that it runs: nexus serve TARGET")
 
 
+@pytest.mark.parametrize("proxy", ["nonsense://x", "socks9://x"])
+@pytest.mark.parametrize("words", [["list"], ["run", "x"]])
+def test_a_proxy_that_can_not_be_used_is_told(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, proxy: str, words: list[str]
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    assert run_program(["--url", "http://desk.example", *words]) == 6
+    assert "Error: the proxy that the environment names can't be used: " in capsys.readouterr().err
+
+
 def test_an_error_may_be_json(capsys: Captured) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import anyio
 
 from nexus.config import NexusConfig
+from nexus.exceptions import NexusError
 from nexus.models import Response
 from nexus_click._channel import CliChannel
 from nexus_click._commands import reference_of, spelled
@@ -67,8 +68,11 @@ def show_graph(gateway: OpenGateway, config: NexusConfig, workflow: str, *, form
 
 
 async def _call(gateway: OpenGateway, channel: CliChannel, invocation: Invocation, terminal: Terminal) -> Response:
-    async with gateway:
-        return await channel.call(invocation, channel.interaction(invocation, terminal))
+    try:
+        async with gateway:
+            return await channel.call(invocation, channel.interaction(invocation, terminal))
+    except NexusError as error:
+        return Response(request_id="", error=error)
 
 
 def _row(view: dict[str, Any]) -> dict[str, Any]:

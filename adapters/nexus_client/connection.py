@@ -89,12 +89,21 @@ class Connection:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Be connected inside of the block."""
+        """
+        Be connected inside of the block.
+
+        Raises:
+            UnavailableError: There can be no connection from here.
+        """
         headers = {"user-agent": f"nexus-client/{__version__}", "accept-encoding": "identity"}
         if self.token is not None:
             headers["authorization"] = f"Bearer {self.token}"
         timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
-        async with httpx.AsyncClient(headers=headers, timeout=timeout, follow_redirects=False) as client:
+        try:
+            client = httpx.AsyncClient(headers=headers, timeout=timeout, follow_redirects=False)
+        except (ImportError, ValueError) as error:
+            raise UnavailableError(f"the proxy that the environment names can't be used: {error}") from error
+        async with client:
             self._client = client
             try:
                 yield
