@@ -41,7 +41,7 @@ def _with_place(error: click.ClickException) -> click.ClickException:
     """Return the error; of an option that is in the wrong place, with the right one."""
     if not (isinstance(error, click.NoSuchOption) and error.option_name in {"--url", "--token"}):
         return error
-    return click.UsageError(f"{error.message} It comes before the command: nexus --url URL run WORKFLOW.", error.ctx)
+    return click.UsageError(f"{error.message.rstrip('.')}. It comes before the command: nexus --url URL run WORKFLOW.", error.ctx)
 
 
 def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
