@@ -81,6 +81,10 @@ def add_talkers(desk: Desk) -> None:
         return [sure, await run.ask("Which?", int, default=7)]
 
     @desk.app.workflow
+    async def approved(run: Run) -> bool:
+        return await run.ask("Pay?", bool, name="approve", of="role:finance")
+
+    @desk.app.workflow
     async def taciturn() -> None:
         try:
             os.kill(os.getpid(), signal.SIGINT)
@@ -186,6 +190,16 @@ class TestRun:
     def test_an_unknown_workflow_suggests_the_nearest(self, desk: Desk, capsys: Captured) -> None:
         assert run_program(["--url", desk.url, "run", "duoble", "3"]) == 3
         assert capsys.readouterr().err == "Error: there is no operation 'duoble'; did you mean 'double'?\n"
+
+    def test_a_run_that_waits_for_somebody_else_goes_on_without_its_caller(self, desk: Desk, capsys: Captured) -> None:
+        assert run_program(["--url", desk.url, "run", "approved", "--format", "json"]) == 6
+        told = json.loads(capsys.readouterr().err.splitlines()[-1])
+        assert told["message"].startswith(
+            f"run {told['details']['run_id']} waits for an answer: 'approve' (Pay?) of role:finance"
+        )
+        assert run_program(["--url", desk.url, "run", "runs.get", told["details"]["run_id"]]) == 0
+        assert json.loads(capsys.readouterr().out)["status"] == "waiting"
+        assert run_program(["--url", desk.url, "run", "runs.cancel", told["details"]["run_id"]]) == 0
 
     def test_what_a_workflow_raised_stays_on_the_server(self, desk: Desk, capsys: Captured) -> None:
         assert run_program(["--url", desk.url, "run", "broken", "--verbose"]) == 1

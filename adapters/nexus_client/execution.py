@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Any, Final
@@ -185,12 +185,20 @@ class Execution:
     async def _next(self, reply: Reply) -> Reply:
         """Answer a question, or wait, and return what is known then."""
         if reply.data["status"] == "waiting" and reply.data["questions"]:
-            question = _question_of(reply.data["questions"][0])
+            own = [question for question in reply.data["questions"] if "of" not in question]
+            if not own:
+                raise self._for_others(reply.data["questions"])
+            question = _question_of(own[0])
             await self._until_asked(question.name)
             return await self._settle(question, reply.time)
         waited = await self._post(WAIT)
         waited.required()
         return waited
+
+    def _for_others(self, questions: Sequence[Json]) -> UnavailableError:
+        """Return why a run goes on without this caller: what it asks is for others to answer."""
+        asked = ", ".join(f"{question['name']!r} ({question['text']}) of {question['of']}" for question in questions)
+        return UnavailableError(f"run {self.run_id} waits for an answer: {asked}; look for it by its id", run_id=self.run_id)
 
     async def _follow(self) -> None:
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -131,6 +132,11 @@ class HttpGateway(RemoteGateway):
         newest = (each for each in self._operations.values() if each.name == reference and each.newest)
         return found or next(newest, None)
 
+    async def visible(self, caller: Caller) -> Sequence[Operation]:  # noqa: ARG002 - the server knows who asks
+        """Return the workflows that the server shows to this caller."""
+        await self.learn()
+        return [operation for operation in self.operations() if operation.kind == "workflow"]
+
     # ---- the way of a request
 
     async def dispatch(self, request: Request, interaction: Interaction | None = None) -> Response:
@@ -237,6 +243,11 @@ class HttpGateway(RemoteGateway):
     def max_value_bytes(self) -> int:
         """The server has limits of its own."""
         return NO_LIMIT
+
+    @property
+    def run_retention(self) -> timedelta:
+        """The server keeps the records, and does not tell for how long."""
+        return timedelta(0)
 
     async def health(self) -> Mapping[str, bool]:
         """Nothing is open here that could be unwell."""
