@@ -18,6 +18,7 @@ from nexus.abc import (
     Clock,
     Gateway,
     Guard,
+    KeyStore,
     RunStore,
     Runtime,
     SessionStore,
@@ -38,14 +39,17 @@ from nexus.instrumentation.log import (
     log_schedule,
     log_upkeep,
 )
-from nexus.memory import MemoryRunStore, MemorySessionStore, MemoryStepStore
+from nexus.memory import MemoryKeyStore, MemoryRunStore, MemorySessionStore, MemoryStepStore
 from nexus.operations import add_operations
+from nexus.operations.keys import key_operations
 from nexus.operations.runs import run_operations
 from nexus.operations.schedules import schedule_operations
+from nexus.operations.sessions import session_operations
 from nexus.operations.workflows import workflow_operations
 from nexus.scheduler import Scheduler
 from nexus.security.access import RoleBasedAccess
 from nexus.security.identity import IdentityGuard
+from nexus.security.keys import ApiKeys
 from nexus.security.permission import PermissionGuard
 from nexus.sessions import Sessions
 from nexus.workflows.codecs import Codecs
@@ -74,6 +78,7 @@ def create_nexus(
     run_store: RunStore | None = None,
     step_store: StepStore | None = None,
     session_store: SessionStore | None = None,
+    key_store: KeyStore | None = None,
     cache: Cache | Mapping[str, Any] | None = None,
     clock: Clock | None = None,
     **settings: Any,
@@ -93,6 +98,7 @@ def create_nexus(
         run_store: Keeps the records of runs, instead of memory.
         step_store: Keeps results of steps, of durable runs and of those that may be retried, instead of memory.
         session_store: Keeps sessions, instead of memory.
+        key_store: Keeps API keys, instead of memory.
         cache: Keeps results of workflows with `cache`, instead of memory. Or, as a mapping, the settings of the cache:
             `{"ttl": "10 min"}`.
         clock: Time and every wait, instead of the system's.
@@ -113,7 +119,16 @@ def create_nexus(
         config = NexusConfig.from_env().merge(_folder_of(sys._getframe(1).f_globals), **settings)  # noqa: SLF001 - where it was written
     clock = clock or SystemClock()
     codecs, catalogue = Codecs(), Catalogue()
-    runs, sessions = run_store or MemoryRunStore(), session_store or MemorySessionStore()
+    runs = run_store or MemoryRunStore()
+    sessions = Sessions(
+        session_store or MemorySessionStore(config.max_sessions),
+        timeout=config.session_timeout,
+        lifetime=config.session_lifetime,
+        per_principal=config.max_sessions_per_principal,
+        overflow=config.session_overflow,
+    )
+    hash_keys = {"secrets": [key.encode() for key in config.secret_keys]} if config.secret_keys else {}
+    keys = ApiKeys(key_store or MemoryKeyStore(), **hash_keys)
     steps = step_store or MemoryStepStore()
     results = StepResults(steps, codecs, log_upkeep)
     folders = Folders(config.runs_root, runs, clock, codecs)
@@ -143,7 +158,7 @@ def create_nexus(
     permission = PermissionGuard(access) if config.enable_auth or authenticators else None
     dispatcher = Dispatcher(
         catalogue=catalogue,
-        guards=[IdentityGuard(Sessions(sessions), authenticators), *([permission] if permission else []), *guards],
+        guards=[IdentityGuard(sessions, [keys, *authenticators]), *([permission] if permission else []), *guards],
         permission=permission,
         clock=clock,
         files=FilesRoot(config.files_root),
@@ -161,6 +176,8 @@ def create_nexus(
     )
     add_operations(catalogue, codecs, [*run_operations(executor), *workflow_operations(dispatcher.visible, dispatcher.not_found)])
     add_operations(catalogue, codecs, schedule_operations(scheduler, executor))
+    add_operations(catalogue, codecs, session_operations(sessions))
+    add_operations(catalogue, codecs, key_operations(keys, dispatcher.may))
     app = Nexus(
         config=config,
         clock=clock,
@@ -170,6 +187,7 @@ def create_nexus(
         dispatcher=dispatcher,
         dependencies=dependencies,
         scheduler=scheduler,
+        sessions=sessions,
         hooks=hooks,
         cache=ResultCache(
             cache=cache, clock=clock, codecs=codecs, ttl=config.cache.ttl, report=log_cache, find=catalogue.kept_results
@@ -179,10 +197,11 @@ def create_nexus(
             access,
             *authenticators,
             cache,
-            sessions,
+            sessions.store,
+            keys.store,
             runs,
             steps,
-            Retention(runs, steps, clock, timedelta(days=config.run_retention_days), log_upkeep),
+            Retention(runs, steps, sessions.store, clock, timedelta(days=config.run_retention_days), log_upkeep),
             dependencies,
             folders,
             runtime,

@@ -20,8 +20,9 @@ from nexus.catalogue import Catalogue, workflow_entry
 from nexus.config import NexusConfig
 from nexus.dependencies import Dependencies, Per
 from nexus.exceptions import ConfigurationError, NexusError, UnavailableError, WorkflowNotFoundError
-from nexus.models import APPLICATION, Caller, ExecutionResult, Operation, Principal, Request, Response
+from nexus.models import APPLICATION, Caller, ExecutionResult, Operation, Principal, Request, Response, Session
 from nexus.scheduler import Scheduler
+from nexus.sessions import Sessions
 from nexus.streams import RunStream, streamed
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.definition import Group, Workflow, definitions_in, marked
@@ -60,6 +61,7 @@ class Nexus(HookDecorators):
     dispatcher: Dispatcher
     dependencies: Dependencies
     scheduler: Scheduler
+    sessions: Sessions
     hooks: Hooks
     cache: ResultCache
     services: Sequence[Service]
@@ -314,6 +316,17 @@ class Nexus(HookDecorators):
     def to_builtins(self, value: Any) -> Any:
         """Return the value as dict, list, str, int, float, bool and None."""
         return self.codecs.to_builtins(value)
+
+    async def open_session(self, principal: Principal) -> tuple[Session, str]:
+        """
+        Open a session for a principal whom the application has itself verified, and return it with its token.
+
+        The token is good on every channel, as `Authorization: Bearer` over HTTP; nothing keeps it.
+
+        Raises:
+            ResourceExhaustedError: The principal has as many as it may.
+        """
+        return await self.sessions.open(principal, now=self.clock.now())
 
     # ---- the way of a request
 

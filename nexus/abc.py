@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Protocol, Self
 from nexus.exceptions import NexusError, UnavailableError
 from nexus.models import (
     Answers,
+    ApiKey,
     Call,
     Caller,
     Decision,
@@ -44,6 +45,7 @@ __all__ = [
     "Guard",
     "HttpFace",
     "Interaction",
+    "KeyStore",
     "RemoteGateway",
     "RunStore",
     "Runtime",
@@ -533,6 +535,41 @@ class SessionStore(Service):
     @abstractmethod
     async def prune(self, *, now: datetime) -> int:
         """Remove the sessions that have expired, and return how many."""
+
+
+class KeyStore(Service):
+    """Keeps API keys, by their ids, with a keyed hash of their secret."""
+
+    @abstractmethod
+    async def add(self, key: ApiKey, *, secret_hash: bytes) -> None:
+        """
+        Keep a new key.
+
+        Raises:
+            ConflictError: There is a key of that id.
+        """
+
+    @abstractmethod
+    async def find(self, key_id: str) -> tuple[ApiKey, bytes]:
+        """
+        Return the key, expired or not, and the hash of its secret.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+
+    @abstractmethod
+    async def remove(self, scope: Scope, key_id: str) -> None:
+        """
+        Remove the key; it is good for nothing from now on.
+
+        Raises:
+            NotFoundError: There is none in this scope.
+        """
+
+    @abstractmethod
+    async def list(self, scope: Scope, *, after: str | None, limit: int) -> Page[ApiKey]:
+        """Return keys of the scope, oldest first, those that have expired too."""
 
 
 class Cache(Service):

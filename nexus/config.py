@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast, get_args
 
 import attrs
 import msgspec
@@ -39,6 +39,9 @@ QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 HIGHEST_PORT = 65535
 LARGEST = 2**63 - 1
 MOST_DAYS = 100_000
+SHORTEST_SECRET = 16
+
+Overflow = Literal["drop_oldest", "refuse"]
 
 # Every spelling of a `tool.nexus` table in TOML, to tell without parsing that a pyproject.toml has none.
 TOOL_NEXUS = re.compile(r"""^\s*\[?\s*["']?tool["']?\s*(?:\.\s*["']?nexus\b|\]|=)""", re.MULTILINE)
@@ -147,6 +150,36 @@ def _quantity(value: Any, units: Mapping[str, float]) -> float | None:
     if match is None or match[2].lower() not in units:
         return None
     return float(match[1]) * units[match[2].lower()]
+
+
+def _overflow(value: Overflow) -> Overflow:
+    if value in get_args(Overflow):
+        return value
+    raise ValueError(f"expected {' or '.join(get_args(Overflow))}, got {value!r}")
+
+
+def _secrets(value: str | Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(_secret, [part.strip() for part in value.split(",")] if isinstance(value, str) else value))
+
+
+def _secret(value: str) -> str:
+    """Return what `env:NAME` or `file:PATH` stands for, or the text itself; no message shows any of it."""
+    if not isinstance(value, str):
+        raise ValueError("expected text, env:NAME or file:PATH")  # noqa: TRY004 - converters tell by ValueError
+    where, _, name = value.partition(":")
+    found: str | None = value
+    if where == "env":
+        found = os.environ.get(name)
+    elif where == "file":
+        try:
+            found = Path(name).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{value} can't be read: {error}") from None
+    if found is None:
+        raise ValueError(f"there is no environment variable {name}")
+    if len(found) < SHORTEST_SECRET:
+        raise ValueError(f"expected a secret of {SHORTEST_SECRET} characters or more")
+    return found
 
 
 def _roles(value: Mapping[str, Any] | str) -> Mapping[str, Role]:
@@ -273,6 +306,13 @@ class NexusConfig:
         enable_schedules: Whether this process fires schedules.
         run_retention_days: How long the record of a run is kept after its end.
         enable_auth: Whether callers have to be known: all but those of operations that are `public`.
+        secret_keys: What the hashes of API keys are keyed with: 16 characters or more, `env:NAME` or `file:PATH`. The first
+            makes new ones, all are good for those there are. None: one that is made, and gone with the process.
+        session_timeout: How long a session lasts without a call.
+        session_lifetime: How long a session lasts at most.
+        session_overflow: What one session too many of a principal does: `drop_oldest`, or `refuse`.
+        max_sessions: How many sessions there are at once.
+        max_sessions_per_principal: How many sessions a principal has at once.
         roles: What those who have a role may do: a list of patterns of permissions, or `allow`, `deny` and `inherits`.
         channels: The settings of each channel.
         cache: The settings of the cache.
@@ -298,6 +338,12 @@ class NexusConfig:
     enable_schedules: bool = attrs.field(default=True, converter=_flag)
     run_retention_days: int = attrs.field(default=30, converter=_days)
     enable_auth: bool = attrs.field(default=False, converter=_flag)
+    secret_keys: tuple[str, ...] = attrs.field(default=(), converter=_secrets, repr=False)
+    session_timeout: timedelta = attrs.field(default=timedelta(minutes=30), converter=_lifetime)
+    session_lifetime: timedelta = attrs.field(default=timedelta(hours=12), converter=_lifetime)
+    session_overflow: Overflow = attrs.field(default="drop_oldest", converter=_overflow)
+    max_sessions: int = attrs.field(default=100_000, converter=_count)
+    max_sessions_per_principal: int = attrs.field(default=50, converter=_count)
     roles: Mapping[str, Role] = attrs.field(factory=dict, converter=_roles)
     channels: ChannelsConfig = attrs.field(factory=ChannelsConfig, validator=_section)
     cache: CacheConfig = attrs.field(factory=CacheConfig, validator=_section)

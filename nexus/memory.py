@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from nexus.abc import RunStore, SessionStore, StepStore
+from nexus.abc import KeyStore, RunStore, SessionStore, StepStore
 from nexus.exceptions import (
     ArgumentProblem,
     ConflictError,
@@ -19,9 +19,9 @@ from nexus.exceptions import (
     NotFoundError,
     ResourceExhaustedError,
 )
-from nexus.models import ANONYMOUS, Page, RunRecord, Scope, Session
+from nexus.models import ANONYMOUS, ApiKey, Page, RunRecord, Scope, Session
 
-__all__ = ["MemoryRunStore", "MemorySessionStore", "MemoryStepStore"]
+__all__ = ["MemoryKeyStore", "MemoryRunStore", "MemorySessionStore", "MemoryStepStore"]
 
 CURSOR = re.compile(r"(-?\d+\.\d{6})~(.+)")
 RunKey = tuple[str | None, str, str | None, str, str]
@@ -40,7 +40,11 @@ def _position(cursor: str) -> tuple[float, str]:
     raise InvalidArgumentError("this is not a cursor; leave it out to start from the beginning", [problem])
 
 
-def _key(record: RunRecord | Session) -> tuple[float, str]:
+def _owns(scope: Scope, key: ApiKey) -> bool:
+    return scope.covers(tenant=key.principal.tenant_id, principal=key.principal.id)
+
+
+def _key(record: RunRecord | Session | ApiKey) -> tuple[float, str]:
     return round(record.created_at.timestamp(), 6), record.id
 
 
@@ -253,6 +257,46 @@ class MemorySessionStore(SessionStore):
     def _forget(self, session_id: str) -> None:
         del self._sessions[session_id]
         del self._by_token[self._tokens.pop(session_id)]
+
+
+@attrs.define(eq=False, repr=False)
+class MemoryKeyStore(KeyStore):
+    """
+    Keep API keys in memory.
+
+    Args:
+        max_keys: At most this many; another one is refused.
+    """
+
+    max_keys: int = 100_000
+    _keys: dict[str, tuple[ApiKey, bytes]] = attrs.field(factory=dict, init=False)
+
+    async def add(self, key: ApiKey, *, secret_hash: bytes) -> None:
+        """See `KeyStore.add`."""
+        if key.id in self._keys:
+            raise ConflictError(f"there is a key {key.id} already")
+        if len(self._keys) >= self.max_keys:
+            raise ResourceExhaustedError(f"there are {self.max_keys} keys, and no more are kept; revoke some")
+        self._keys[key.id] = (key, secret_hash)
+
+    async def find(self, key_id: str) -> tuple[ApiKey, bytes]:
+        """See `KeyStore.find`."""
+        if key_id not in self._keys:
+            raise NotFoundError(f"there is no key {key_id}")
+        return self._keys[key_id]
+
+    async def remove(self, scope: Scope, key_id: str) -> None:
+        """See `KeyStore.remove`."""
+        key = self._keys[key_id][0] if key_id in self._keys else None
+        if key is None or not _owns(scope, key):
+            raise NotFoundError(f"there is no key {key_id}")
+        del self._keys[key_id]
+
+    async def list(self, scope: Scope, *, after: str | None, limit: int) -> Page[ApiKey]:
+        """See `KeyStore.list`."""
+        start = None if after is None else _position(after)
+        chosen = (key for key, _ in self._keys.values() if _owns(scope, key))
+        return _page(heapq.nsmallest(limit + 1, (key for key in chosen if start is None or _key(key) > start), key=_key), limit)
 
 
 @attrs.define(eq=False, repr=False)

@@ -93,7 +93,7 @@ async def app() -> AsyncIterator[Nexus]:
         yield app
 
 
-async def call(app: Nexus, operation: str, principal: Principal | None = None, **arguments: Any) -> Response:
+async def call(app: Nexus, operation: str, principal: Principal | None = None, /, **arguments: Any) -> Response:
     return await app.dispatch(
         Request(operation=operation, arguments=arguments, caller=Caller(channel="api", principal=principal))
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nexus.models.calls import Call, Caller, FormRequest, Hints, Operation, OperationKind, Request, Response
 from nexus.models.files import Form, RunFile, Upload
-from nexus.models.identity import ANONYMOUS, APPLICATION, Decision, Principal, Role, Scope, Session, Tenant
+from nexus.models.identity import ANONYMOUS, APPLICATION, ApiKey, Decision, Principal, Role, Scope, Session, Tenant
 from nexus.models.questions import MISSING, Answer, Answers, Missing, Question
 from nexus.models.runs import (
     Event,
@@ -24,6 +24,7 @@ __all__ = [
     "MISSING",
     "Answer",
     "Answers",
+    "ApiKey",
     "Call",
     "Caller",
     "Decision",

@@ -14,11 +14,11 @@ from nexus.abc import AccessControl
 from nexus.exceptions import ConfigurationError
 from nexus.models import Call, Decision, Role
 
-__all__ = ["BUILT_IN", "RoleBasedAccess"]
+__all__ = ["BUILT_IN", "RoleBasedAccess", "matches"]
 
 BUILT_IN: Final[Mapping[str, Role]] = {
     "admin": Role(allow=["*"]),
-    "user": Role(allow=["workflow:*", "workflows:*", "runs:*"]),
+    "user": Role(allow=["workflow:*", "workflows:*", "runs:*", "sessions:*", "keys:*"]),
 }
 """Roles that are there unless others of these names are configured."""
 
@@ -64,10 +64,10 @@ class RoleBasedAccess(AccessControl):
     def _decided(self, roles: frozenset[str], permission: str) -> Decision:
         rules = [(name, *self._rules[name]) for name in sorted(roles) if name in self._rules]
         for name, _, denied in rules:
-            if _matches(denied, permission):
+            if matches(denied, permission):
                 return Decision(allowed=False, reason=f"role {name!r} denies {permission!r}")
         for name, allowed, _ in rules:
-            if _matches(allowed, permission):
+            if matches(allowed, permission):
                 return Decision(allowed=True, reason=f"role {name!r} allows {permission!r}")
         return Decision(allowed=False, reason=f"no role of {', '.join(map(repr, sorted(roles)))} allows {permission!r}")
 
@@ -85,5 +85,6 @@ class RoleBasedAccess(AccessControl):
             yield from self._lineage(other, (*heirs, name))
 
 
-def _matches(patterns: Iterable[str], permission: str) -> bool:
+def matches(patterns: Iterable[str], permission: str) -> bool:
+    """Whether one of the patterns matches the whole permission."""
     return any(re.match(fnmatch.translate(pattern), permission) for pattern in patterns)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import attrs
 
 from nexus.abc import Authenticator, Guard, SessionFinder
-from nexus.models import Call, Tenant
+from nexus.exceptions import UnauthenticatedError
+from nexus.models import ANONYMOUS, APPLICATION, Call, Principal, Tenant
 
 __all__ = ["IdentityGuard"]
+
+RESERVED: Final = frozenset({ANONYMOUS.id, APPLICATION.id})
 
 
 @attrs.define(eq=False, repr=False)
@@ -35,10 +39,17 @@ class IdentityGuard(Guard):
         for authenticator in self.authenticators:
             principal = await authenticator.authenticate(caller.credential, now=call.now)
             if principal is not None:
-                call.principal = principal
+                call.principal = _somebody(principal)
                 break
         else:
             call.session = await self.sessions.find(caller.credential, now=call.now)
             call.principal = call.session.principal
         tenant = call.principal.tenant_id
         call.tenant = None if tenant is None else Tenant(id=tenant)
+
+
+def _somebody(principal: Principal) -> Principal:
+    """Refuse a name by which a caller would be taken for nobody in particular, or for the application itself."""
+    if principal.id in RESERVED:
+        raise UnauthenticatedError(f"nobody may be called {principal.id!r} here; the credential is good for another name")
+    return principal

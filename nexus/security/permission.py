@@ -7,6 +7,7 @@ import attrs
 from nexus.abc import AccessControl, Guard
 from nexus.exceptions import PermissionDeniedError, UnauthenticatedError
 from nexus.models import ANONYMOUS, APPLICATION, Call, Operation
+from nexus.security.access import matches
 
 __all__ = ["PermissionGuard"]
 
@@ -30,8 +31,7 @@ class PermissionGuard(Guard):
             raise UnauthenticatedError("this needs a caller who is known; send a credential (Authorization: Bearer …)")
         if operation is None:
             return
-        decision = await self.access.decide(call, operation.permission)
-        if not decision.allowed:
+        if not await self.may(call, operation.permission):
             needed = operation.permission
             raise PermissionDeniedError(f"{call.principal.id!r} may not: {operation.name} needs {needed!r}", permission=needed)
 
@@ -41,4 +41,11 @@ class PermissionGuard(Guard):
             return True
         if call.principal.id == ANONYMOUS.id:
             return False
-        return (await self.access.decide(call, operation.permission)).allowed
+        return await self.may(call, operation.permission)
+
+    async def may(self, call: Call, permission: str) -> bool:
+        """Whether the caller has a permission; the application itself has all."""
+        if call.principal is APPLICATION:
+            return True
+        scopes = call.principal.scopes
+        return (scopes is None or matches(scopes, permission)) and (await self.access.decide(call, permission)).allowed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Final
@@ -10,17 +10,18 @@ from typing import Final
 import anyio
 import attrs
 
-from nexus.abc import Clock, RunStore, Service, StepStore
+from nexus.abc import Clock, RunStore, Service, SessionStore, StepStore
 
 __all__ = ["Retention"]
 
-EVERY: Final = timedelta(hours=1)
+EVERY_HOUR: Final = 3600.0
+EVERY_MINUTE: Final = 60.0
 
 
 @attrs.define(eq=False, repr=False)
 class Retention(Service):
     """
-    Removes the records of runs that ended long ago, and what is kept of their steps, once an hour.
+    Removes the records of runs that ended long ago, and what is kept of their steps; and sessions that have expired.
 
     Args:
         keep: How long after its end.
@@ -29,6 +30,7 @@ class Retention(Service):
 
     runs: RunStore
     steps: StepStore
+    sessions: SessionStore
     clock: Clock
     keep: timedelta
     report: Callable[[str, BaseException], None]
@@ -37,13 +39,20 @@ class Retention(Service):
         """Begin; the first time at once."""
         group = await exit_stack.enter_async_context(anyio.create_task_group())
         exit_stack.callback(group.cancel_scope.cancel)
-        group.start_soon(self._prune, name="retention of runs")
+        group.start_soon(self._every, EVERY_HOUR, self._prune_runs, "prune runs", name="retention of runs")
+        group.start_soon(self._every, EVERY_MINUTE, self._prune_sessions, "prune sessions", name="expiry of sessions")
 
-    async def _prune(self) -> None:
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]], what: str) -> None:
         while True:
             try:
-                for run_id in await self.runs.prune(ended_before=self.clock.now() - self.keep):
-                    await self.steps.remove(run_id)
+                await work()
             except Exception as error:  # noqa: BLE001 - told; it is tried again
-                self.report("prune runs", error)
-            await self.clock.sleep(EVERY.total_seconds())
+                self.report(what, error)
+            await self.clock.sleep(seconds)
+
+    async def _prune_runs(self) -> None:
+        for run_id in await self.runs.prune(ended_before=self.clock.now() - self.keep):
+            await self.steps.remove(run_id)
+
+    async def _prune_sessions(self) -> None:
+        await self.sessions.prune(now=self.clock.now())
