@@ -9,10 +9,15 @@ import pytest
 from nexus.exceptions import InvalidArgumentError, MalformedRequestError, NexusError, NotFoundError, PayloadTooLargeError
 from nexus.models import Principal
 from nexus_starlette import parse
-from nexus_starlette.routes import EXECUTE, OPENAPI, READY, ROUTES, find
+from nexus_starlette.routes import BY_METHODS, EXECUTE, OPENAPI, READY, Endpoint, find
 
-CANCEL = ROUTES["/api/runs/{id}/cancel"]
-ANSWER = ROUTES["/api/runs/{id}/answer"]
+
+def endpoint_of(path: str, method: str = "GET") -> Endpoint:
+    return next(each for each in BY_METHODS[path] if each.method == method)
+
+
+CANCEL = endpoint_of("/api/runs/{id}/cancel", "POST")
+ANSWER = endpoint_of("/api/runs/{id}/answer", "POST")
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -28,26 +33,27 @@ def problems_of(error: InvalidArgumentError) -> list[str]:
 @pytest.mark.parametrize(
     ("path", "endpoint", "target"),
     [
-        ("/api/workflows", ROUTES["/api/workflows"], ""),
-        ("/api/workflows/", ROUTES["/api/workflows"], ""),
-        ("/api/workflows/a.b", ROUTES["/api/workflows/{id}"], "a.b"),
-        ("/api/workflows/a.b@2", ROUTES["/api/workflows/{id}"], "a.b@2"),
-        ("/api/workflows/schema/schema", ROUTES["/api/workflows/{id}/schema"], "schema"),
-        ("/api/workflows/a/graph", ROUTES["/api/workflows/{id}/graph"], "a"),
+        ("/api/workflows", endpoint_of("/api/workflows"), ""),
+        ("/api/workflows/", endpoint_of("/api/workflows"), ""),
+        ("/api/workflows/a.b", endpoint_of("/api/workflows/{id}"), "a.b"),
+        ("/api/workflows/a.b@2", endpoint_of("/api/workflows/{id}"), "a.b@2"),
+        ("/api/workflows/schema/schema", endpoint_of("/api/workflows/{id}/schema"), "schema"),
+        ("/api/workflows/a/graph", endpoint_of("/api/workflows/{id}/graph"), "a"),
         ("/api/workflows/a/execute", EXECUTE, "a"),
         ("/api/workflows/a/execute/", EXECUTE, "a"),
-        ("/api/runs", ROUTES["/api/runs"], ""),
-        ("/api/runs/f00", ROUTES["/api/runs/{id}"], "f00"),
-        ("/api/runs/f00/files/a b.csv", ROUTES["/api/runs/{id}/files/{name}"], "f00/a b.csv"),
+        ("/api/runs", endpoint_of("/api/runs"), ""),
+        ("/api/runs/f00", endpoint_of("/api/runs/{id}"), "f00"),
+        ("/api/runs/f00/files/a b.csv", endpoint_of("/api/runs/{id}/files/{name}"), "f00/a b.csv"),
         ("/api/runs/f00/cancel", CANCEL, "f00"),
         ("/api/runs/f00/answer", ANSWER, "f00"),
         ("/openapi.json", OPENAPI, ""),
         ("/health/ready", READY, ""),
     ],
 )
-def test_a_path_names_an_endpoint_and_what_it_is_about(path: str, endpoint: object, target: str) -> None:
-    assert find(path) == (endpoint, target)
-    assert find(path)[0] is endpoint
+def test_a_path_names_an_endpoint_and_what_it_is_about(path: str, endpoint: Endpoint, target: str) -> None:
+    found, about = find(path, endpoint.method)
+    assert found is endpoint
+    assert about == target
 
 
 @pytest.mark.parametrize(
@@ -65,19 +71,38 @@ def test_a_path_names_an_endpoint_and_what_it_is_about(path: str, endpoint: obje
     ],
 )
 def test_any_other_path_is_not_found(path: str) -> None:
-    with pytest.raises(NotFoundError):
-        find(path)
+    for method in ("GET", "POST"):
+        with pytest.raises(NotFoundError):
+            find(path, method)
 
 
-def test_an_endpoint_takes_its_own_method_and_head_in_place_of_get() -> None:
-    EXECUTE.require("POST")
-    OPENAPI.require("GET")
-    OPENAPI.require("HEAD")
+def test_a_path_takes_its_own_methods_and_head_in_place_of_get() -> None:
+    assert find("/api/workflows/a/execute", "POST") == (EXECUTE, "a")
+    assert find("/openapi.json", "GET") == find("/openapi.json", "HEAD") == (OPENAPI, "")
     with pytest.raises(MalformedRequestError) as refused:
-        OPENAPI.require("DELETE")
+        find("/openapi.json", "DELETE")
     assert (refused.value.reason, refused.value.allow) == ("method", ("GET", "HEAD"))
-    with pytest.raises(MalformedRequestError):
-        EXECUTE.require("HEAD")
+    with pytest.raises(MalformedRequestError) as refused:
+        find("/api/workflows/a/execute", "HEAD")
+    assert refused.value.allow == ("POST",)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "operation", "target"),
+    [
+        ("GET", "/api/sessions/current", "sessions.current", ""),
+        ("DELETE", "/api/sessions/current/", "sessions.end", ""),
+        ("PUT", "/api/sessions/current", "sessions.change", ""),
+        ("DELETE", "/api/sessions/f00", "sessions.revoke", "f00"),
+        ("POST", "/api/sessions", "sessions.open", ""),
+        ("POST", "/api/admin/keys", "admin.keys.issue", ""),
+        ("DELETE", "/api/admin/keys/f00", "admin.keys.revoke", "f00"),
+        ("POST", "/api/admin/schedules/tidy/pause", "schedules.pause", "tidy"),
+    ],
+)
+def test_a_path_does_by_its_method_what_that_says(method: str, path: str, operation: str, target: str) -> None:
+    endpoint, about = find(path, method)
+    assert (endpoint.operation, about) == (operation, target)
 
 
 @pytest.mark.parametrize(
@@ -290,32 +315,32 @@ def test_the_run_of_an_answer_is_in_the_path() -> None:
 
 def test_a_cancellation_and_a_listing_need_no_body() -> None:
     assert parse.request_of(head(), CANCEL, "f00", b"").arguments == {"run_id": "f00"}
-    listing = parse.request_of(head(method="GET"), ROUTES["/api/workflows"], "", b"")
+    listing = parse.request_of(head(method="GET"), endpoint_of("/api/workflows"), "", b"")
     assert (listing.operation, listing.arguments) == ("workflows.list", {})
 
 
 def test_the_query_string_of_a_listing_is_its_arguments_as_text() -> None:
     asked = head(method="GET", query_string=b"status=failed&workflow=a.b&after=1.5~%66&limit=")
-    request = parse.request_of(asked, ROUTES["/api/runs"], "", b"")
+    request = parse.request_of(asked, endpoint_of("/api/runs"), "", b"")
     assert request.arguments == {"status": "failed", "workflow": "a.b", "after": "1.5~f", "limit": ""}
     assert request.lenient
 
 
 def test_a_query_string_with_a_name_twice_is_refused_with_the_name() -> None:
     with pytest.raises(InvalidArgumentError) as refused:
-        parse.request_of(head(method="GET", query_string=b"status=failed&limit=3&status=x"), ROUTES["/api/runs"], "", b"")
+        parse.request_of(head(method="GET", query_string=b"status=failed&limit=3&status=x"), endpoint_of("/api/runs"), "", b"")
     assert problems_of(refused.value) == ["/status"]
 
 
 @pytest.mark.parametrize("query", [b"status=%ff", b"status=\xc3\xa4", b"&".join(b"a%d=1" % number for number in range(200))])
 def test_a_query_string_that_cannot_be_read_is_malformed(query: bytes) -> None:
     with pytest.raises(MalformedRequestError, match="the query string is not"):
-        parse.request_of(head(method="GET", query_string=query), ROUTES["/api/runs"], "", b"")
+        parse.request_of(head(method="GET", query_string=query), endpoint_of("/api/runs"), "", b"")
 
 
 def test_the_id_of_a_path_cannot_be_given_in_the_query_string_too() -> None:
     with pytest.raises(InvalidArgumentError) as refused:
-        parse.request_of(head(method="GET", query_string=b"run_id=bad"), ROUTES["/api/runs/{id}"], "f00", b"")
+        parse.request_of(head(method="GET", query_string=b"run_id=bad"), endpoint_of("/api/runs/{id}"), "f00", b"")
     assert problems_of(refused.value) == ["/run_id"]
 
 

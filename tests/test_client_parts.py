@@ -168,7 +168,7 @@ def test_what_is_built_in_is_where_the_api_has_it_with_the_same_arguments(built_
     assert built_in.summary == operation.summary or built_in.name == "runs.file"
     assert set(built_in.properties) == set(operation.input_schema.get("properties", {}))
     assert set(built_in.required) == set(operation.input_schema.get("required", ()))
-    endpoint, _ = find(built_in.path.format_map(dict.fromkeys(built_in.required, "x")))
+    endpoint, _ = find(built_in.path.format_map(dict.fromkeys(built_in.required, "x")), built_in.method)
     assert (endpoint.operation, endpoint.method) == (built_in.name, built_in.method)
 
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from nexus import Nexus, NexusConfig, create_nexus
 from nexus.cache import MemoryCache
-from nexus.memory import MemoryRunStore, MemorySessionStore, MemoryStepStore
-from nexus.testing import CacheContract, RunStoreContract, RuntimeContract, SessionStoreContract, StepStoreContract
+from nexus.memory import MemoryKeyStore, MemoryRunStore, MemorySessionStore, MemoryStepStore
+from nexus.testing import (
+    CacheContract,
+    KeyStoreContract,
+    RunStoreContract,
+    RuntimeContract,
+    SessionStoreContract,
+    StepStoreContract,
+)
 
 
 class TestLocalRuntime(RuntimeContract):
@@ -19,6 +26,11 @@ class TestMemoryRunStore(RunStoreContract):
 
     def make_small_store(self, capacity: int) -> MemoryRunStore:
         return MemoryRunStore(max_runs=capacity)
+
+
+class TestMemoryKeyStore(KeyStoreContract):
+    def make_store(self) -> MemoryKeyStore:
+        return MemoryKeyStore()
 
 
 class TestMemorySessionStore(SessionStoreContract):

@@ -167,7 +167,7 @@ async def test_the_token_of_a_live_session_is_its_principal() -> None:
     assert response.run is not None
     assert (response.run.principal, response.run.tenant, response.run.session) == ("ada", "engines", "s1")
     assert guard.saw == [("ada", "add")]
-    await clock.advance(61)
+    await clock.advance(timedelta(minutes=31))
     late = await call(app, "add", Caller(channel="api", credential="secret"), a=1)
     assert isinstance(late.error, UnauthenticatedError)
 

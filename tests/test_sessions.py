@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import attrs
+import httpx
 import pytest
 
 import nexus
@@ -25,7 +26,8 @@ from nexus import (
 )
 from nexus.memory import MemoryKeyStore, MemorySessionStore
 from nexus.models import ANONYMOUS, APPLICATION, Caller, Principal, Request, Response
-from nexus.testing import FakeClock
+from nexus.testing import Client, FakeClock
+from nexus_starlette import asgi
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +36,7 @@ BOB = Principal(id="bob")
 ADMIN = Principal(id="root", roles=["admin"])
 NORTH = Principal(id="nora", roles=["admin"], tenant_id="north")
 MINUTE = timedelta(minutes=1)
+MODERN = "2026-07-28"
 
 
 @nexus.workflow
@@ -366,6 +369,85 @@ async def test_who_comes_by_the_name_of_the_application_is_refused() -> None:
         for name in ("application", "anonymous"):
             with pytest.raises(UnauthenticatedError, match=f"nobody may be called '{name}'"):
                 await call(app, "report", name)
+
+
+# ---- on every channel
+
+
+@pytest.mark.parametrize("prefix", ["", "admin."])
+async def test_sessions_and_keys_over_rest(app: Nexus, prefix: str) -> None:
+    async with Client(app, channel="api", principal=ADMIN) as client:
+        session = await client.call("sessions.open")
+        assert session["token"].startswith("nxs_")
+        assert (await client.call("sessions.current"))["session"] is None
+        listed = await client.call(f"{prefix}sessions.list", limit=1)
+        assert [each["session_id"] for each in listed["items"]] == [session["session_id"]]
+        await client.call(f"{prefix}sessions.revoke", session_id=session["session_id"])
+        who = {"principal": "gus"} if prefix else {}
+        key = await client.call(f"{prefix}keys.issue", name="script", days=3, **who)
+        assert [each["key_id"] for each in (await client.call(f"{prefix}keys.list"))["items"]] == [key["key_id"]]
+        assert await call(app, "report", key["key"]) == 3
+        await client.call(f"{prefix}keys.revoke", key_id=key["key_id"])
+        with pytest.raises(UnauthenticatedError):
+            await call(app, "report", key["key"])
+
+
+async def test_one_token_is_good_over_rest_and_mcp_and_ends_on_both_at_once() -> None:
+    app = app_of()
+    face = asgi(app)
+    transport = httpx.ASGITransport(face)
+    async with app, httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        _, token = await app.open_session(ADA)
+        bearer = {"authorization": f"Bearer {token}"}
+
+        async def rest() -> httpx.Response:
+            return await http.post("/api/workflows/whoami/execute", headers=bearer)
+
+        async def mcp() -> httpx.Response:
+            about = {"protocolVersion": MODERN, "clientInfo": {"name": "t", "version": "1"}, "clientCapabilities": {}}
+            meta = {f"io.modelcontextprotocol/{name}": value for name, value in about.items()}
+            call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "whoami", "_meta": meta}}
+            accept = "application/json, text/event-stream"
+            headers = {"accept": accept, "mcp-protocol-version": MODERN, "mcp-method": "tools/call", "mcp-name": "whoami"}
+            return await http.post("/mcp", json=call, headers={**headers, **bearer})
+
+        assert (await rest()).json()["data"]["results"]["principal"] == "ada"
+        assert (await mcp()).json()["result"]["structuredContent"]["principal"] == "ada"
+        current = await http.get("/api/sessions/current", headers=bearer)
+        assert current.json()["data"]["session"]["session_id"]
+        changed = await http.put("/api/sessions/current", json={"state": {"a": 1}, "version": 1}, headers=bearer)
+        assert changed.json()["data"]["state"] == {"a": 1}
+        assert (await http.delete("/api/sessions/current", headers=bearer)).status_code == 200
+        assert [(await rest()).status_code, (await mcp()).status_code] == [401, 401]
+
+
+async def test_what_shows_a_secret_is_kept_by_no_cache_and_a_token_is_no_part_of_an_address() -> None:
+    app = app_of(enable_auth=False)
+    face = asgi(app)
+    async with app, httpx.AsyncClient(transport=httpx.ASGITransport(face), base_url="http://localhost") as http:
+        opened = await http.post("/api/sessions")
+        assert opened.headers["cache-control"] == "no-store"
+        token = opened.json()["data"]["token"]
+        shown = await http.get("/api/sessions/current")
+        assert shown.json()["data"]["session"] is None
+        for name in ("token", "access_token", "authorization"):
+            refused = await http.get("/api/sessions/current", params={name: token})
+            assert refused.status_code == 422
+        wrong = await http.patch("/api/sessions/current")
+        assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD, PUT, DELETE")
+
+
+async def test_the_document_of_the_api_describes_sessions_and_keys() -> None:
+    app = app_of(enable_auth=False)
+    face = asgi(app)
+    async with app, httpx.AsyncClient(transport=httpx.ASGITransport(face), base_url="http://localhost") as http:
+        paths = (await http.get("/openapi.json")).json()["paths"]
+    issue = paths["/api/admin/keys"]["post"]
+    body = issue["requestBody"]["content"]["application/json"]["schema"]
+    assert (issue["operationId"], body["required"]) == ("admin_keys_issue", ["name", "principal"])
+    assert [each.get("name") for each in paths["/api/sessions"]["get"]["parameters"]] == [None, "after", "limit"]
+    assert sorted(paths["/api/sessions/current"]) == ["delete", "get", "put"]
+    assert "delete" in paths["/api/keys/{key_id}"]
 
 
 # ---- settings

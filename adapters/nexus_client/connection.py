@@ -127,9 +127,20 @@ class Connection:
         Raises:
             UnavailableError: The server can't be reached, or is none of ours.
         """
-        content = msgspec.json.encode(body or {})
+        return await self.send("POST", path, body, headers)
+
+    async def send(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """
+        Send JSON to a path by that method, and return the reply, however long that takes.
+
+        Raises:
+            UnavailableError: The server can't be reached, or is none of ours.
+        """
+        content = b"" if method == "DELETE" else msgspec.json.encode(body or {})
         sent = {"content-type": "application/json", **(headers or {})}
-        async with self.response("POST", path, content=content, headers=sent, waits=True) as response:
+        async with self.response(method, path, content=content, headers=sent, waits=True) as response:
             return await self.reply(response)
 
     @asynccontextmanager
@@ -138,7 +149,7 @@ class Connection:
         Send a request, and give the response to the block, whose body has not been read.
 
         Args:
-            method: `GET` or `POST`.
+            method: `GET`, `POST`, `PUT` or `DELETE`.
             path: Below the address of the server.
             waits: The reply may be long in coming.
             sent: What else httpx takes.

@@ -202,7 +202,7 @@ class HttpGateway(RemoteGateway):
             query = {name: _text(value) for name, value in rest.items() if value is not None}
             reply = await self._connection.get(path, query)
         else:
-            reply = await self._connection.post(path, rest, {"prefer": LENIENT})
+            reply = await self._connection.send(built_in.method, path, rest, {"prefer": LENIENT})
         return Response(request_id=reply.request_id, data=reply.data, error=reply.error)
 
     def _schema(self, reference: str) -> Mapping[str, Any]:

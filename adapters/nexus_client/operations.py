@@ -42,6 +42,25 @@ ANSWER: Final[Json] = {
     "answer": {"description": "The answer, as the question's schema has it."},
     "question": {"type": ["string", "null"], "default": None, "description": "Its name, where several are open."},
 }
+SESSION_ID: Final = {"session_id": {**TEXT, "description": "The session's id, which is not its token."}}
+KEY_ID: Final = {"key_id": {**TEXT, "description": "The key's id, which opens nothing alone."}}
+PAGING: Final[Json] = {name: FILTERS[name] for name in ("after", "limit")}
+CHANGE: Final[Json] = {
+    "state": {"type": "object", "description": "What is kept in the session from now on."},
+    "version": {"type": "integer", "description": "The session's version that this is a change of."},
+}
+NAMES: Final[Json] = {"anyOf": [{"type": "array", "items": TEXT}, {"type": "null"}], "default": None}
+ISSUE: Final[Json] = {
+    "name": {**TEXT, "description": "What it is for."},
+    "roles": {**NAMES, "description": "The roles that its bearer has."},
+    "days": {"type": ["integer", "null"], "default": None, "minimum": 1, "description": "How long it is good."},
+    "scopes": {**NAMES, "description": "Patterns of the permissions to which it is limited: workflow:report:*"},
+}
+BEARER: Final[Json] = {
+    "principal": {**TEXT, "description": "Whom its bearer is taken for."},
+    "roles": {"type": "array", "items": TEXT, "default": [], "description": "The roles that its bearer has."},
+    "tenant": {"type": ["string", "null"], "default": None, "description": "The tenant that the bearer belongs to."},
+}
 FILE_NAME: Final = {"name": {**TEXT, "description": "The file's name, as the run shows it."}}
 
 
@@ -109,6 +128,16 @@ def _on_schedule(verb: str, summary: str, properties: Json = SCHEDULE) -> BuiltI
     )
 
 
+def _list(name: str, path: str, summary: str) -> BuiltIn:
+    return BuiltIn(name=name, path=path, summary=summary, properties=PAGING)
+
+
+def _revoke(name: str, path: str, summary: str, target: Json) -> BuiltIn:
+    (argument,) = target
+    path = f"{path}/{{{argument}}}"
+    return BuiltIn(name=name, method="DELETE", path=path, summary=summary, properties=target, required=(argument,))
+
+
 BUILT_IN: Final[Mapping[str, BuiltIn]] = {
     each.name: each
     for each in (
@@ -144,6 +173,46 @@ BUILT_IN: Final[Mapping[str, BuiltIn]] = {
         _on_schedule("pause", "Let a schedule fire no more in this process, until it is resumed, and show it."),
         _on_schedule("resume", "Let a paused schedule fire again, from now on, and show it."),
         _on_schedule("trigger", "Fire a schedule now, paused or not, and show the run.", {**SCHEDULE, "wait": WAIT}),
+        _list("sessions.list", "/api/sessions", "List one's own sessions, oldest first."),
+        _list("keys.list", "/api/keys", "List one's own API keys, oldest first."),
+        _list("admin.sessions.list", "/api/admin/sessions", "List sessions, oldest first."),
+        _list("admin.keys.list", "/api/admin/keys", "List API keys, oldest first."),
+        _revoke("sessions.revoke", "/api/sessions", "End one of one's own sessions.", SESSION_ID),
+        _revoke("keys.revoke", "/api/keys", "Revoke one of one's own API keys.", KEY_ID),
+        _revoke("admin.sessions.revoke", "/api/admin/sessions", "End a session, whosever it is.", SESSION_ID),
+        _revoke("admin.keys.revoke", "/api/admin/keys", "Revoke an API key, whosever it is.", KEY_ID),
+        BuiltIn(
+            name="sessions.open",
+            method="POST",
+            path="/api/sessions",
+            summary="Open a session, whose token is good on every channel; it takes the place of this one.",
+        ),
+        BuiltIn(name="sessions.current", path="/api/sessions/current", summary="Show who is asking, and the session."),
+        BuiltIn(name="sessions.end", method="DELETE", path="/api/sessions/current", summary="End this session."),
+        BuiltIn(
+            name="sessions.change",
+            method="PUT",
+            path="/api/sessions/current",
+            summary="Replace what is kept in this session.",
+            properties=CHANGE,
+            required=("state", "version"),
+        ),
+        BuiltIn(
+            name="keys.issue",
+            method="POST",
+            path="/api/keys",
+            summary="Issue an API key of one's own; it is shown once.",
+            properties=ISSUE,
+            required=("name",),
+        ),
+        BuiltIn(
+            name="admin.keys.issue",
+            method="POST",
+            path="/api/admin/keys",
+            summary="Issue an API key for anybody; it is shown once.",
+            properties={**ISSUE, **BEARER},
+            required=("name", "principal"),
+        ),
     )
 }
 

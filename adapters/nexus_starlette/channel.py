@@ -133,8 +133,7 @@ class ApiChannel(Channel):
         await send({"type": "http.response.body", "body": b"" if head.method == "HEAD" else body, "more_body": more})
 
     async def _answer(self, head: parse.Head, receive: Receive) -> Answer:
-        endpoint, target = find(head.path)
-        endpoint.require(head.method)
+        endpoint, target = find(head.path, head.method)
         if endpoint.kind == "health":
             ready = endpoint is not READY or self.gateway.ready
             well = await self.gateway.health() if endpoint is READY and ready else {}
@@ -142,7 +141,7 @@ class ApiChannel(Channel):
             return render.health(ready=ready, failing=failing, request_id=head.request_id or uuid.uuid4().hex)
         # A file is of its own type, and sent as it is, whatever the caller prefers.
         media = "" if endpoint is FILE else parse.negotiate(head, endpoint.media)
-        if endpoint.method == "POST":
+        if endpoint.has_body:
             form = head.headers.get(b"content-type") != APPLICATION_JSON and endpoint is EXECUTE and is_form(head)
             if form:
                 return await self._post_form(head, target, receive, media)
@@ -179,7 +178,8 @@ class ApiChannel(Channel):
         response = await self._watch.carry(receive, self.gateway.dispatch(request, LATER))
         if response is None:
             return render.failed(head.request_id or uuid.uuid4().hex, CancelledError("the client left before the end"))
-        return rendered(response, head)
+        answer = rendered(response, head)
+        return render.kept_by_nobody(answer) if endpoint.tells_secret else answer
 
     def _streamed(self, head: parse.Head, reply: Callable[[Receive, Send], Awaitable[None]]) -> Answer:
         return render.Streamed(200, head.request_id or uuid.uuid4().hex, reply=reply)

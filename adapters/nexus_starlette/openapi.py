@@ -23,7 +23,7 @@ from nexus_starlette.components import (
     schema,
 )
 from nexus_starlette.references import Components, reference_to
-from nexus_starlette.routes import EVENT_STREAM, MERMAID
+from nexus_starlette.routes import BY_METHODS, EVENT_STREAM, MERMAID, Endpoint
 
 __all__ = ["Document", "describe"]
 
@@ -77,7 +77,7 @@ def describe(gateway: Gateway, operations: Sequence[Operation], root: str = "") 
         "openapi": "3.1.0",
         "info": {**info, "description": gateway.description} if gateway.description else info,
         **({"servers": [{"url": root}]} if root else {}),
-        "paths": {**workflows, **_fixed_paths()},
+        "paths": {**workflows, **_fixed_paths(), **_identity_paths(gateway)},
         "components": {
             "schemas": components.schemas,
             "responses": RESPONSES,
@@ -212,6 +212,40 @@ def _schedule_paths() -> dict[str, Any]:
         paths[f"/api/admin/schedules/{{schedule}}/{verb}"] = {"post": post}
     post["requestBody"] = {"required": False, "content": json_content(body)}
     return paths
+
+
+def _identity_paths(gateway: Gateway) -> dict[str, Any]:
+    """Return the paths of sessions and keys, as the catalogue describes their operations."""
+    paths: dict[str, Any] = {}
+    for path, endpoints in BY_METHODS.items():
+        for endpoint in endpoints:
+            operation = gateway.operation(endpoint.operation)
+            if operation is not None and operation.name.removeprefix("admin.").partition(".")[0] in {"sessions", "keys"}:
+                named = path.replace("{id}", f"{{{endpoint.target}}}")
+                paths.setdefault(named, {})[endpoint.method.lower()] = _described(endpoint, operation)
+    return paths
+
+
+def _described(endpoint: Endpoint, operation: Operation) -> dict[str, Any]:
+    given = operation.input_schema
+    properties = {name: each for name, each in given.get("properties", {}).items() if name != endpoint.target}
+    required = [name for name in given.get("required", ()) if name != endpoint.target]
+    parameters: list[Any] = [reference_to("parameters", "RequestId")]
+    if endpoint.target:
+        parameters.append({"name": endpoint.target, "in": "path", "required": True, "schema": {"type": "string"}})
+    described: dict[str, Any] = {
+        "operationId": operation.name.replace(".", "_"),
+        "summary": operation.summary,
+        "tags": [operation.name.rpartition(".")[0]],
+        "parameters": parameters,
+        "responses": {"200": enveloped("It.", {"type": "object"}), **failures()},
+    }
+    if endpoint.has_body and properties:
+        body = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+        described["requestBody"] = {"required": bool(required), "content": json_content(body)}
+    elif not endpoint.has_body:
+        parameters += [{"name": name, "in": "query", "schema": each} for name, each in properties.items()]
+    return described
 
 
 def _get_failures() -> dict[str, Any]:

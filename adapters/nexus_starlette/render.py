@@ -198,6 +198,11 @@ def varied(answer: Answer) -> Answer:
     return attrs.evolve(answer, headers=[*answer.headers, (b"vary", b"accept")])
 
 
+def kept_by_nobody(answer: Answer) -> Answer:
+    """Return the reply with what tells caches to leave it alone (RFC 9111, section 5.2.2.5)."""
+    return attrs.evolve(answer, headers=[*answer.headers, (b"cache-control", b"no-store")])
+
+
 def failed(request_id: str, error: NexusError) -> Answer:
     """Return the reply that an error is."""
     status = status_of(error)

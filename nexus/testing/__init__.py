@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nexus.testing.client import Client
     from nexus.testing.clock import FakeClock
     from nexus.testing.input_strategies import inputs
+    from nexus.testing.key_store_contract import KeyStoreContract
     from nexus.testing.run_store_contract import RunStoreContract
     from nexus.testing.runtime_contract import RuntimeContract
     from nexus.testing.session_store_contract import SessionStoreContract
@@ -36,6 +37,7 @@ __all__ = [
     "CacheContract",
     "Client",
     "FakeClock",
+    "KeyStoreContract",
     "RunStoreContract",
     "RuntimeContract",
     "SessionStoreContract",
@@ -50,6 +52,7 @@ PLACES = {
     "CacheContract": "nexus.testing.cache_contract",
     "Client": "nexus.testing.client",
     "FakeClock": "nexus.testing.clock",
+    "KeyStoreContract": "nexus.testing.key_store_contract",
     "RunStoreContract": "nexus.testing.run_store_contract",
     "RuntimeContract": "nexus.testing.runtime_contract",
     "SessionStoreContract": "nexus.testing.session_store_contract",

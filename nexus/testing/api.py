@@ -33,6 +33,20 @@ ROUTES: Final = {
     "schedules.pause": ("POST", "/api/admin/schedules/{schedule}/pause"),
     "schedules.resume": ("POST", "/api/admin/schedules/{schedule}/resume"),
     "schedules.trigger": ("POST", "/api/admin/schedules/{schedule}/trigger"),
+    "sessions.open": ("POST", "/api/sessions"),
+    "sessions.list": ("GET", "/api/sessions"),
+    "sessions.current": ("GET", "/api/sessions/current"),
+    "sessions.change": ("PUT", "/api/sessions/current"),
+    "sessions.end": ("DELETE", "/api/sessions/current"),
+    "sessions.revoke": ("DELETE", "/api/sessions/{session_id}"),
+    "keys.issue": ("POST", "/api/keys"),
+    "keys.list": ("GET", "/api/keys"),
+    "keys.revoke": ("DELETE", "/api/keys/{key_id}"),
+    "admin.sessions.list": ("GET", "/api/admin/sessions"),
+    "admin.sessions.revoke": ("DELETE", "/api/admin/sessions/{session_id}"),
+    "admin.keys.issue": ("POST", "/api/admin/keys"),
+    "admin.keys.list": ("GET", "/api/admin/keys"),
+    "admin.keys.revoke": ("DELETE", "/api/admin/keys/{key_id}"),
 }
 
 OPEN: Final = frozenset({"pending", "running", "waiting"})
@@ -73,7 +87,7 @@ class ApiWire(Wire):
             raise TypeError(f"channel 'api' has no path for {operation!r}; it has one for each of: {', '.join(ROUTES)}")
         method, path = ROUTES[operation]
         in_body = {name: value for name, value in arguments.items() if f"{{{name}}}" not in path}
-        if method == "GET":
+        if method in {"GET", "DELETE"}:
             return await self._send(method, path.format_map(arguments), query=in_body)
         return await self._send(method, path.format_map(arguments), in_body)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Final
@@ -14,14 +14,13 @@ from nexus.abc import Clock, RunStore, Service, SessionStore, StepStore
 
 __all__ = ["Retention"]
 
-EVERY_HOUR: Final = 3600.0
-EVERY_MINUTE: Final = 60.0
+EVERY: Final = timedelta(hours=1)
 
 
 @attrs.define(eq=False, repr=False)
 class Retention(Service):
     """
-    Removes the records of runs that ended long ago, and what is kept of their steps; and sessions that have expired.
+    Removes once an hour the records of runs that ended long ago, what is kept of their steps, and sessions that have expired.
 
     Args:
         keep: How long after its end.
@@ -39,16 +38,16 @@ class Retention(Service):
         """Begin; the first time at once."""
         group = await exit_stack.enter_async_context(anyio.create_task_group())
         exit_stack.callback(group.cancel_scope.cancel)
-        group.start_soon(self._every, EVERY_HOUR, self._prune_runs, "prune runs", name="retention of runs")
-        group.start_soon(self._every, EVERY_MINUTE, self._prune_sessions, "prune sessions", name="expiry of sessions")
+        group.start_soon(self._prune, name="retention of runs and sessions")
 
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]], what: str) -> None:
+    async def _prune(self) -> None:
         while True:
-            try:
-                await work()
-            except Exception as error:  # noqa: BLE001 - told; it is tried again
-                self.report(what, error)
-            await self.clock.sleep(seconds)
+            for what, work in (("prune runs", self._prune_runs), ("prune sessions", self._prune_sessions)):
+                try:
+                    await work()
+                except Exception as error:  # noqa: BLE001 - told; it is tried again
+                    self.report(what, error)
+            await self.clock.sleep(EVERY.total_seconds())
 
     async def _prune_runs(self) -> None:
         for run_id in await self.runs.prune(ended_before=self.clock.now() - self.keep):
