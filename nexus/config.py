@@ -11,14 +11,30 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, cast, get_args
+from typing import Any, Self, TypeVar, cast
 
 import attrs
-import msgspec
 
+from nexus._converters import (
+    Overflow,
+    to_count,
+    to_days,
+    to_duration,
+    to_flag,
+    to_lifetime,
+    to_names,
+    to_overflow,
+    to_path,
+    to_port,
+    to_roles,
+    to_secrets,
+    to_size,
+    to_text,
+    to_timeout,
+)
 from nexus.exceptions import ConfigurationError
 from nexus.models import Role
 
@@ -31,17 +47,6 @@ NESTED = "__"
 RELATIVE = "relative path"
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
-
-SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-SECONDS = {"ms": 0.001, "": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
-HIGHEST_PORT = 65535
-LARGEST = 2**63 - 1
-MOST_DAYS = 100_000
-SHORTEST_SECRET = 16
-
-Overflow = Literal["drop_oldest", "refuse"]
 
 # Every spelling of a `tool.nexus` table in TOML, to tell without parsing that a pyproject.toml has none.
 TOOL_NEXUS = re.compile(r"""^\s*\[?\s*["']?tool["']?\s*(?:\.\s*["']?nexus\b|\]|=)""", re.MULTILINE)
@@ -62,151 +67,11 @@ def _named(parse: Any) -> attrs.Converter[Any, Any]:
     return attrs.Converter(convert, takes_field=True)
 
 
-def _text(value: str) -> str:
-    if isinstance(value, str):
-        return value
-    raise ValueError(f"expected text, got {value!r}")
-
-
-def _flag(value: bool | str) -> bool:  # noqa: FBT001 - a converter takes its value by position
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in FLAGS:
-        return FLAGS[value.lower()]
-    raise ValueError(f"expected true or false, got {value!r}")
-
-
-def _port(value: int | str) -> int:
-    number = int(value) if isinstance(value, str) and value.isdecimal() else value
-    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= HIGHEST_PORT:
-        return number
-    raise ValueError(f"expected a port number from 0 (any free one) to {HIGHEST_PORT}, got {value!r}")
-
-
-def _size(value: int | str) -> int:
-    number = _quantity(value, SIZES)
-    if number is None or not 1 <= number <= LARGEST:
-        raise ValueError(f"expected a number of bytes, or text like '10 MB' or '512 KiB', got {value!r}")
-    return int(number)
-
-
-def _count(value: int | str) -> int:
-    number = int(value) if isinstance(value, str) and value.isdecimal() else value
-    if isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= LARGEST:
-        return number
-    raise ValueError(f"expected a whole number from 1 on, got {value!r}")
-
-
-def _days(value: int | str) -> int:
-    number = _count(value)
-    if number > MOST_DAYS:
-        raise ValueError(f"expected a whole number of days up to {MOST_DAYS}, got {value!r}")
-    return number
-
-
-def _duration(value: timedelta | float | str) -> timedelta:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else _quantity(value, SECONDS)
-    if seconds is None or not 0 <= seconds <= timedelta.max.total_seconds():
-        raise ValueError(f"expected seconds, a timedelta, or text like '10 s', '30 min' or '12 h', got {value!r}")
-    return timedelta(seconds=seconds)
-
-
-def _timeout(value: timedelta | float | str | None) -> timedelta | None:
-    if value is None or (isinstance(value, str) and value.lower() == "none"):
-        return None
-    duration = _duration(value)
-    if not duration:
-        raise ValueError(f"expected a duration longer than zero, or none, got {value!r}")
-    return duration
-
-
-def _lifetime(value: timedelta | float | str) -> timedelta:
-    duration = _duration(value)
-    if not duration:
-        raise ValueError(f"expected a duration longer than zero, got {value!r}")
-    return duration
-
-
-def _path(value: str | os.PathLike[str] | None) -> Path | None:
-    if value is None:
-        return None
-    if isinstance(value, str | os.PathLike) and os.fspath(value):
-        return Path(value)
-    raise ValueError(f"expected a path, got {value!r}")
-
-
 def _section(_instance: object, field: attrs.Attribute[Any], value: object) -> None:
     wanted: type = cast("Any", field.default).factory
     if not isinstance(value, wanted):
         problem = f"expected a {wanted.__name__}, got {value!r}"
         raise ConfigurationError(f"{field.name}: {problem}", key=field.name, problem=problem)
-
-
-def _quantity(value: Any, units: Mapping[str, float]) -> float | None:
-    """Return a number, or text of a number and one of the *units*, in the smallest; None where it is neither."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    match = QUANTITY.fullmatch(value) if isinstance(value, str) else None
-    if match is None or match[2].lower() not in units:
-        return None
-    return float(match[1]) * units[match[2].lower()]
-
-
-def _overflow(value: Overflow) -> Overflow:
-    if value in get_args(Overflow):
-        return value
-    raise ValueError(f"expected {' or '.join(get_args(Overflow))}, got {value!r}")
-
-
-def _secrets(value: str | Sequence[str]) -> tuple[str, ...]:
-    return tuple(map(_secret, [part.strip() for part in value.split(",")] if isinstance(value, str) else value))
-
-
-def _secret(value: str) -> str:
-    """Return what `env:NAME` or `file:PATH` stands for, or the text itself; no message shows any of it."""
-    if not isinstance(value, str):
-        raise ValueError("expected text, env:NAME or file:PATH")  # noqa: TRY004 - converters tell by ValueError
-    where, _, name = value.partition(":")
-    found: str | None = value
-    if where == "env":
-        found = os.environ.get(name)
-    elif where == "file":
-        try:
-            found = Path(name).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{value} can't be read: {error}") from None
-    if found is None:
-        raise ValueError(f"there is no environment variable {name}")
-    if len(found) < SHORTEST_SECRET:
-        raise ValueError(f"expected a secret of {SHORTEST_SECRET} characters or more")
-    return found
-
-
-def _roles(value: Mapping[str, Any] | str) -> Mapping[str, Role]:
-    found = msgspec.json.decode(value) if isinstance(value, str) else value
-    if isinstance(found, Mapping):
-        return {name: _role(name, role) for name, role in found.items()}
-    raise ValueError(f"expected roles by name, got {value!r}")
-
-
-def _role(name: str, value: Any) -> Role:
-    if isinstance(value, Role):
-        return value
-    parts = value if isinstance(value, Mapping) else {"allow": value}
-    known = attrs.fields_dict(Role)
-    if not parts.keys() <= known.keys():
-        raise ValueError(f"{name}: expected {', '.join(known)}, got {', '.join(sorted(parts.keys() - known.keys()))}")
-    for part, patterns in parts.items():
-        if not isinstance(patterns, list | tuple) or not all(isinstance(pattern, str) and pattern for pattern in patterns):
-            raise ValueError(f"{name}.{part}: expected a list of patterns like 'workflow:report:*', got {patterns!r}")
-    return Role(**parts)
-
-
-def _names(value: str | Sequence[str]) -> tuple[str, ...]:
-    names = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
-    if not all(isinstance(name, str) and name.strip() for name in names):
-        raise ValueError(f"expected names, as a list or with commas between, got {value!r}")
-    return tuple(names)
 
 
 @attrs.frozen(kw_only=True, field_transformer=_naming)
@@ -222,10 +87,10 @@ class ApiConfig:
             and `host`: for a reverse proxy that hands on the public name.
     """
 
-    enabled: bool = attrs.field(default=True, converter=_flag)
-    host: str = attrs.field(default="127.0.0.1", converter=_text)
-    port: int = attrs.field(default=8000, converter=_port)
-    allowed_hosts: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    enabled: bool = attrs.field(default=True, converter=to_flag)
+    host: str = attrs.field(default="127.0.0.1", converter=to_text)
+    port: int = attrs.field(default=8000, converter=to_port)
+    allowed_hosts: tuple[str, ...] = attrs.field(default=(), converter=to_names)
 
 
 @attrs.frozen(kw_only=True, field_transformer=_naming)
@@ -237,7 +102,7 @@ class CliConfig:
         enabled: Whether workflows can be run from it.
     """
 
-    enabled: bool = attrs.field(default=True, converter=_flag)
+    enabled: bool = attrs.field(default=True, converter=to_flag)
 
 
 @attrs.frozen(kw_only=True, field_transformer=_naming)
@@ -249,7 +114,7 @@ class McpConfig:
         enabled: Whether it is served where its adapter is installed.
     """
 
-    enabled: bool = attrs.field(default=True, converter=_flag)
+    enabled: bool = attrs.field(default=True, converter=to_flag)
 
 
 @attrs.frozen(kw_only=True, field_transformer=_naming)
@@ -272,9 +137,9 @@ class CacheConfig:
         ttl: How long, where a workflow does not say.
     """
 
-    memory_entries: int = attrs.field(default=1000, converter=_count)
-    memory_bytes: int = attrs.field(default=64_000_000, converter=_size)
-    ttl: timedelta = attrs.field(default=timedelta(hours=1), converter=_lifetime)
+    memory_entries: int = attrs.field(default=1000, converter=to_count)
+    memory_bytes: int = attrs.field(default=64_000_000, converter=to_size)
+    ttl: timedelta = attrs.field(default=timedelta(hours=1), converter=to_lifetime)
 
 
 @attrs.frozen(kw_only=True, field_transformer=_naming)
@@ -321,30 +186,30 @@ class NexusConfig:
         ConfigurationError: A value can't be used.
     """
 
-    title: str = attrs.field(default="Nexus", converter=_text)
-    description: str = attrs.field(default="", converter=_text)
-    version: str = attrs.field(default="0.1.0", converter=_text)
-    files_root: Path | None = attrs.field(default=None, converter=_path, metadata={RELATIVE: True})
-    runs_root: Path | None = attrs.field(default=None, converter=_path, metadata={RELATIVE: True})
-    max_body_bytes: int = attrs.field(default=10_000_000, converter=_size)
-    max_upload_bytes: int = attrs.field(default=100_000_000, converter=_size)
-    max_value_bytes: int = attrs.field(default=10_000_000, converter=_size)
-    request_timeout: timedelta | None = attrs.field(default=None, converter=_timeout)
-    shutdown_grace: timedelta = attrs.field(default=timedelta(seconds=10), converter=_duration)
-    health_check_timeout: timedelta = attrs.field(default=timedelta(seconds=2), converter=_duration)
-    concurrency: int = attrs.field(default=1000, converter=_count)
-    queue_size: int = attrs.field(default=10_000, converter=_count)
-    max_chunks: int = attrs.field(default=10_000, converter=_count)
-    enable_schedules: bool = attrs.field(default=True, converter=_flag)
-    run_retention_days: int = attrs.field(default=30, converter=_days)
-    enable_auth: bool = attrs.field(default=False, converter=_flag)
-    secret_keys: tuple[str, ...] = attrs.field(default=(), converter=_secrets, repr=False)
-    session_timeout: timedelta = attrs.field(default=timedelta(minutes=30), converter=_lifetime)
-    session_lifetime: timedelta = attrs.field(default=timedelta(hours=12), converter=_lifetime)
-    session_overflow: Overflow = attrs.field(default="drop_oldest", converter=_overflow)
-    max_sessions: int = attrs.field(default=100_000, converter=_count)
-    max_sessions_per_principal: int = attrs.field(default=50, converter=_count)
-    roles: Mapping[str, Role] = attrs.field(factory=dict, converter=_roles)
+    title: str = attrs.field(default="Nexus", converter=to_text)
+    description: str = attrs.field(default="", converter=to_text)
+    version: str = attrs.field(default="0.1.0", converter=to_text)
+    files_root: Path | None = attrs.field(default=None, converter=to_path, metadata={RELATIVE: True})
+    runs_root: Path | None = attrs.field(default=None, converter=to_path, metadata={RELATIVE: True})
+    max_body_bytes: int = attrs.field(default=10_000_000, converter=to_size)
+    max_upload_bytes: int = attrs.field(default=100_000_000, converter=to_size)
+    max_value_bytes: int = attrs.field(default=10_000_000, converter=to_size)
+    request_timeout: timedelta | None = attrs.field(default=None, converter=to_timeout)
+    shutdown_grace: timedelta = attrs.field(default=timedelta(seconds=10), converter=to_duration)
+    health_check_timeout: timedelta = attrs.field(default=timedelta(seconds=2), converter=to_duration)
+    concurrency: int = attrs.field(default=1000, converter=to_count)
+    queue_size: int = attrs.field(default=10_000, converter=to_count)
+    max_chunks: int = attrs.field(default=10_000, converter=to_count)
+    enable_schedules: bool = attrs.field(default=True, converter=to_flag)
+    run_retention_days: int = attrs.field(default=30, converter=to_days)
+    enable_auth: bool = attrs.field(default=False, converter=to_flag)
+    secret_keys: tuple[str, ...] = attrs.field(default=(), converter=to_secrets, repr=False)
+    session_timeout: timedelta = attrs.field(default=timedelta(minutes=30), converter=to_lifetime)
+    session_lifetime: timedelta = attrs.field(default=timedelta(hours=12), converter=to_lifetime)
+    session_overflow: Overflow = attrs.field(default="drop_oldest", converter=to_overflow)
+    max_sessions: int = attrs.field(default=100_000, converter=to_count)
+    max_sessions_per_principal: int = attrs.field(default=50, converter=to_count)
+    roles: Mapping[str, Role] = attrs.field(factory=dict, converter=to_roles)
     channels: ChannelsConfig = attrs.field(factory=ChannelsConfig, validator=_section)
     cache: CacheConfig = attrs.field(factory=CacheConfig, validator=_section)
 
