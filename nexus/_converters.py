@@ -6,13 +6,15 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import attrs
 import msgspec
 
-from nexus.models import Role
+from nexus.models import Rate, Role
+from nexus.models.rates import parse_rates
 
 __all__ = [
     "Overflow",
@@ -22,9 +24,11 @@ __all__ = [
     "to_flag",
     "to_lifetime",
     "to_names",
+    "to_networks",
     "to_overflow",
     "to_path",
     "to_port",
+    "to_rates",
     "to_roles",
     "to_secrets",
     "to_size",
@@ -38,6 +42,7 @@ FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": 
 QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 HIGHEST_PORT = 65535
 LARGEST = 2**63 - 1
+MAPPED = IPv6Network("::ffff:0:0/96")
 MOST_DAYS = 100_000
 SHORTEST_SECRET = 16
 
@@ -196,3 +201,36 @@ def to_names(value: str | Sequence[str]) -> tuple[str, ...]:
     if not all(isinstance(name, str) and name.strip() for name in names):
         raise ValueError(f"expected names, as a list or with commas between, got {value!r}")
     return tuple(names)
+
+
+def to_networks(value: str | Sequence[Any] | None) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Take networks, or text of them with commas between; one of IPv4-mapped IPv6 addresses is the IPv4 network."""
+    if value is None:
+        return ()
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise _no_networks(value)
+    return tuple(_network(part, value) for part in parts)
+
+
+def _network(part: Any, value: Any) -> IPv4Network | IPv6Network:
+    if not isinstance(part, str | IPv4Network | IPv6Network):
+        raise _no_networks(value)
+    try:
+        network = ip_network(part.strip() if isinstance(part, str) else part)
+    except ValueError as error:
+        raise _no_networks(value, f": {error}") from None
+    if isinstance(network, IPv6Network) and network.subnet_of(MAPPED):
+        return IPv4Network((int(network.network_address) & 0xFFFF_FFFF, network.prefixlen - MAPPED.prefixlen))
+    return network
+
+
+def _no_networks(value: Any, why: str = "") -> ValueError:
+    return ValueError(
+        f"expected networks like '10.0.0.0/8' or '2001:db8::/32', as a list or with commas between, got {value!r}{why}"
+    )
+
+
+def to_rates(value: str | Rate | Sequence[Any] | None) -> tuple[Rate, ...]:
+    """Take rates, or text of them."""
+    return parse_rates(value)

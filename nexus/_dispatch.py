@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -24,6 +24,8 @@ from nexus.exceptions import (
 )
 from nexus.models import ANONYMOUS, APPLICATION, Call, Caller, Operation, Principal, Request, Response, Tenant
 from nexus.security.permission import PermissionGuard
+from nexus.security.proxies import TrustedProxies
+from nexus.security.rates import PrincipalRateGuard
 from nexus.workflows.files import FilesRoot
 from nexus.workflows.folders import Folders
 from nexus.workflows.live import SILENT
@@ -41,20 +43,44 @@ class Dispatcher:
     Carries out requests.
 
     Attributes:
+        chosen: The guards, in their order.
+        guards: Those of them that have something to check.
+        proxies: Says for whom a proxy speaks; None where none is trusted.
         permission: Says what a caller may use; None where everybody may use everything.
         timeout: How long a request may take that brings no deadline of its own.
         stopping: No new runs are taken.
     """
 
     catalogue: Catalogue
-    guards: list[Guard]
+    chosen: list[Guard]
     clock: Clock
     files: FilesRoot
     folders: Folders
     log_request: Callable[[Request, Response, float], None]
+    proxies: TrustedProxies | None = None
     permission: PermissionGuard | None = None
     timeout: timedelta | None = None
     stopping: bool = False
+    guards: Sequence[Guard] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._leave_out_idle()
+
+    def add_guard(self, guard: Guard) -> None:
+        """Add a guard after those that are there; it sees every call from now on."""
+        self.chosen.append(guard)
+        self._leave_out_idle()
+
+    def take_up(self, entries: Iterable[Entry]) -> None:
+        """Guard the rates of those operations that have one."""
+        if any(entry.operation.rate_limit for entry in entries):
+            for guard in self.chosen:
+                if isinstance(guard, PrincipalRateGuard):
+                    guard.of_operations = True
+            self._leave_out_idle()
+
+    def _leave_out_idle(self) -> None:
+        self.guards = [guard for guard in self.chosen if not isinstance(guard, PrincipalRateGuard) or guard.limits]
 
     async def dispatch(self, request: Request, interaction: Interaction | None = None) -> Response:
         """
@@ -65,15 +91,22 @@ class Dispatcher:
         clock = self.clock
         started = clock.monotonic()
         request_id = request.id or _new_id()
+        call = None
         try:
-            data, run, error = await self._carry_out(request, request_id, interaction or SILENT)
-            response = Response(request_id=request_id, data=data, run=run, error=error)
+            request = self._located(request)
+            if self.timeout is not None and request.deadline is None and not _is_inner(request):
+                request = attrs.evolve(request, deadline=clock.now() + self.timeout)
+            entry = self.catalogue.find(request.operation, request.caller.channel)
+            call = self.call(request, request_id, entry)
+            data, run, error = await self._carry_out(call, entry, interaction or SILENT)
+            response = Response(request_id=request_id, data=data, run=run, error=error, quotas=call.quotas)
         except anyio.get_cancelled_exc_class():
             gone = Response(request_id=request_id, error=CancelledError("the caller went away"))
             self.log_request(request, gone, clock.monotonic() - started)
             raise
         except Exception as raised:  # noqa: BLE001 - told to the caller, and logged; it must not take the channel with it
-            response = Response(request_id=request_id, error=_told(raised, request_id))
+            quotas = () if call is None else call.quotas
+            response = Response(request_id=request_id, error=_told(raised, request_id), quotas=quotas)
         finally:
             if request.form is not None:
                 await self.folders.release(request.form)
@@ -85,22 +118,27 @@ class Dispatcher:
         request_id = request_id or _new_id()
         request = Request(operation="", arguments={}, caller=caller, id=request_id)
         started = self.clock.monotonic()
+        call = None
         try:
+            request = self._located(request)
             call = self.call(request, request_id, None)
             for guard in self.guards:
                 await guard.check(call)
         except Exception as raised:  # noqa: BLE001 - as above
             error = _told(raised, request_id)
-        response = Response(request_id=request_id, error=error)
+        response = Response(request_id=request_id, error=error, quotas=() if call is None else call.quotas)
         self.log_request(request, response, self.clock.monotonic() - started)
         return response
 
-    async def _carry_out(self, request: Request, request_id: str, interaction: Interaction) -> Outcome:
-        caller = request.caller
-        if self.timeout is not None and request.deadline is None and not _is_inner(request):
-            request = attrs.evolve(request, deadline=self.clock.now() + self.timeout)
-        entry = self.catalogue.find(request.operation, caller.channel)
-        call = self.call(request, request_id, entry)
+    def _located(self, request: Request) -> Request:
+        """Return the request with the address of its caller, where a proxy has sent it that is trusted."""
+        if self.proxies is None:
+            return request
+        caller = self.proxies.resolve(request.caller)
+        return request if caller is request.caller else attrs.evolve(request, caller=caller)
+
+    async def _carry_out(self, call: Call, entry: Entry | None, interaction: Interaction) -> Outcome:
+        request = call.request
         for guard in self.guards:
             await guard.check(call)
         if entry is None:
@@ -154,16 +192,17 @@ class Dispatcher:
             NexusError: A guard refuses it.
         """
         started = self.clock.monotonic()
-        request = Request(operation="", arguments={}, caller=caller)
-        call = self.call(request, _new_id(), None)
+        request, request_id = Request(operation="", arguments={}, caller=caller), _new_id()
         try:
+            request = self._located(request)
+            call = self.call(request, request_id, None)
             for guard in self.guards:
                 if guard is not self.permission:
                     await guard.check(call)
             return await self.visible(call)
         except Exception as raised:
-            error = _told(raised, call.request_id)
-            self.log_request(request, Response(request_id=call.request_id, error=error), self.clock.monotonic() - started)
+            error = _told(raised, request_id)
+            self.log_request(request, Response(request_id=request_id, error=error), self.clock.monotonic() - started)
             raise error from raised
 
     async def not_found(self, call: Call, name: str) -> WorkflowNotFoundError:

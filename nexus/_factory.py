@@ -50,7 +50,11 @@ from nexus.scheduler import Scheduler
 from nexus.security.access import RoleBasedAccess
 from nexus.security.identity import IdentityGuard
 from nexus.security.keys import ApiKeys
+from nexus.security.limiter import Limiter
+from nexus.security.network import NetworkGuard
 from nexus.security.permission import PermissionGuard
+from nexus.security.proxies import TrustedProxies
+from nexus.security.rates import AddressRateGuard, PrincipalRateGuard
 from nexus.sessions import Sessions
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.durable import StepResults
@@ -70,7 +74,7 @@ def create_nexus(
     config: NexusConfig | None = None,
     /,
     *,
-    guards: Sequence[Guard] = (),
+    guards: Sequence[Guard] | Callable[[list[Guard]], Sequence[Guard]] = (),
     authenticators: Sequence[Authenticator] = (),
     access_control: AccessControl | None = None,
     channels: Sequence[Callable[[Gateway, NexusConfig], Channel]] | Mapping[str, Any] = (),
@@ -89,7 +93,9 @@ def create_nexus(
     Args:
         config: All settings; then nothing is read from files or the environment. Without it, `NexusConfig.from_env()` is read
             first, and *settings* win over it.
-        guards: Checks of one's own before the work, in this order, after those that the settings ask for.
+        guards: Checks of one's own before the work, in this order, after those that the settings ask for. Or a function that is
+            given these, a list in their order (network, address rate, identity, principal rate, permission), and returns all that
+            there are to be: what it leaves out is not checked.
         authenticators: Know credentials, beside those of sessions; with one, or `enable_auth`, callers have to be known.
         access_control: Decides who may do what, instead of the roles of the settings.
         channels: Channels of one's own: classes, or what else makes one of `(gateway, config)`. Or, as a mapping, the settings of
@@ -156,10 +162,12 @@ def create_nexus(
     )
     access = access_control or RoleBasedAccess(config.roles)
     permission = PermissionGuard(access) if config.enable_auth or authenticators else None
+    chosen = _arranged(_guards(config, clock, IdentityGuard(sessions, [keys, *authenticators]), permission), guards)
     dispatcher = Dispatcher(
         catalogue=catalogue,
-        guards=[IdentityGuard(sessions, [keys, *authenticators]), *([permission] if permission else []), *guards],
-        permission=permission,
+        chosen=chosen,
+        proxies=TrustedProxies(config.network.trusted_proxies) if config.network.trusted_proxies else None,
+        permission=permission if permission in chosen else None,
         clock=clock,
         files=FilesRoot(config.files_root),
         folders=folders,
@@ -215,6 +223,25 @@ def create_nexus(
     for channel in channels:
         app.add_channel(channel)
     return app
+
+
+def _guards(config: NexusConfig, clock: Clock, identity: IdentityGuard, permission: PermissionGuard | None) -> list[Guard]:
+    """Return what the settings ask for, in order."""
+    network, channels = config.network, config.channels
+    limiter = Limiter(clock)
+    by_channel = {"api": channels.api.rate_limit, "cli": channels.cli.rate_limit, "mcp": channels.mcp.rate_limit}
+    return [
+        *([NetworkGuard(network.allow, network.deny)] if network.allow or network.deny else []),
+        *([AddressRateGuard(limiter, config.address_rate_limit)] if config.address_rate_limit else []),
+        identity,
+        # Without a setting too: a workflow that is registered later may have a limit of its own.
+        PrincipalRateGuard(limiter, config.rate_limit, by_channel),
+        *([permission] if permission else []),
+    ]
+
+
+def _arranged(built_in: list[Guard], guards: Sequence[Guard] | Callable[[list[Guard]], Sequence[Guard]]) -> list[Guard]:
+    return list(guards(built_in)) if callable(guards) else [*built_in, *guards]
 
 
 def _folder_of(namespace: dict[str, Any]) -> Path | None:

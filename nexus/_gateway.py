@@ -192,6 +192,7 @@ class Nexus(HookDecorators):
         if any(entry.schedules for entry in entries):
             self.scheduler.require_loop()
         self.catalogue.add(*entries)
+        self.dispatcher.take_up(entries)
         self.scheduler.refresh()
         self.hooks.forget()
 
@@ -260,7 +261,7 @@ class Nexus(HookDecorators):
 
     def add_guard(self, guard: Guard) -> None:
         """Add a guard after those that are there; it sees every call from now on."""
-        self.dispatcher.guards.append(guard)
+        self.dispatcher.add_guard(guard)
 
     def add_channel(self, factory: Callable[[Gateway, NexusConfig], Channel]) -> Channel:
         """

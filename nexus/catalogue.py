@@ -317,6 +317,7 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor, len
         background=options.background,
         permission=options.permission or f"workflow:{options.name}:execute",
         public=options.public,
+        rate_limit=options.rate_limit,
         input_schema=lambda: plan.signature.schema,
         output_schema=lambda: codecs.output_schema(output, localns=namespace),
         graph=plan.graph.view,

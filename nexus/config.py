@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
@@ -26,9 +27,11 @@ from nexus._converters import (
     to_flag,
     to_lifetime,
     to_names,
+    to_networks,
     to_overflow,
     to_path,
     to_port,
+    to_rates,
     to_roles,
     to_secrets,
     to_size,
@@ -36,9 +39,9 @@ from nexus._converters import (
     to_timeout,
 )
 from nexus.exceptions import ConfigurationError
-from nexus.models import Role
+from nexus.models import Rate, Role
 
-__all__ = ["ApiConfig", "CacheConfig", "ChannelsConfig", "CliConfig", "McpConfig", "NexusConfig"]
+__all__ = ["ApiConfig", "CacheConfig", "ChannelsConfig", "CliConfig", "McpConfig", "NetworkConfig", "NexusConfig"]
 
 PREFIX = "NEXUS_"
 OF_CLIENTS = frozenset({"NEXUS_URL", "NEXUS_TOKEN"})
@@ -85,12 +88,14 @@ class ApiConfig:
         port: The TCP port to listen on; 0 is any free one.
         allowed_hosts: The names by which callers may reach `nexus serve` and MCP at a loopback address, beside those of loopback
             and `host`: for a reverse proxy that hands on the public name.
+        rate_limit: How often a caller may use this channel, beside what `rate_limit` says of all of them; empty is without limit.
     """
 
     enabled: bool = attrs.field(default=True, converter=to_flag)
     host: str = attrs.field(default="127.0.0.1", converter=to_text)
     port: int = attrs.field(default=8000, converter=to_port)
     allowed_hosts: tuple[str, ...] = attrs.field(default=(), converter=to_names)
+    rate_limit: tuple[Rate, ...] = attrs.field(default=(), converter=to_rates)
 
 
 @attrs.frozen(kw_only=True, field_transformer=_naming)
@@ -100,9 +105,11 @@ class CliConfig:
 
     Attributes:
         enabled: Whether workflows can be run from it.
+        rate_limit: How often a caller may use this channel, beside what `rate_limit` says of all of them; empty is without limit.
     """
 
     enabled: bool = attrs.field(default=True, converter=to_flag)
+    rate_limit: tuple[Rate, ...] = attrs.field(default=(), converter=to_rates)
 
 
 @attrs.frozen(kw_only=True, field_transformer=_naming)
@@ -112,9 +119,11 @@ class McpConfig:
 
     Attributes:
         enabled: Whether it is served where its adapter is installed.
+        rate_limit: How often a caller may use this channel, beside what `rate_limit` says of all of them; empty is without limit.
     """
 
     enabled: bool = attrs.field(default=True, converter=to_flag)
+    rate_limit: tuple[Rate, ...] = attrs.field(default=(), converter=to_rates)
 
 
 @attrs.frozen(kw_only=True, field_transformer=_naming)
@@ -143,11 +152,29 @@ class CacheConfig:
 
 
 @attrs.frozen(kw_only=True, field_transformer=_naming)
+class NetworkConfig:
+    """
+    Where callers may be, as networks: `10.0.0.0/8`, `2001:db8::/32`, or a single address.
+
+    Attributes:
+        allow: Only callers of these may call; empty is all. Callers without an address, such as the command line's, always may.
+        deny: Callers of these may not, whatever allows them.
+        trusted_proxies: Where proxies are that say by `Forwarded` or `X-Forwarded-For` for whom they speak; what others say there
+            counts for nothing.
+    """
+
+    allow: tuple[IPv4Network | IPv6Network, ...] = attrs.field(default=(), converter=to_networks)
+    deny: tuple[IPv4Network | IPv6Network, ...] = attrs.field(default=(), converter=to_networks)
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = attrs.field(default=(), converter=to_networks)
+
+
+@attrs.frozen(kw_only=True, field_transformer=_naming)
 class NexusConfig:
     """
     The settings of an application.
 
-    A size is a number of bytes or text like `10 MB`; a duration is a number of seconds, a `timedelta`, or text like `30 min`.
+    A size is a number of bytes or text like `10 MB`; a duration is a number of seconds, a `timedelta`, or text like `30 min`; a
+    limit is text like `100/minute`, or several with `;` between, all of which hold.
 
     Attributes:
         title: The application's title.
@@ -179,6 +206,9 @@ class NexusConfig:
         max_sessions: How many sessions there are at once.
         max_sessions_per_principal: How many sessions a principal has at once.
         roles: What those who have a role may do: a list of patterns of permissions, or `allow`, `deny` and `inherits`.
+        network: Where callers may be.
+        address_rate_limit: How often callers of one address may ask, whoever they are; of an IPv6 address, of its /64.
+        rate_limit: How often a caller may ask, over all channels: a principal, or an address where nobody is known.
         channels: The settings of each channel.
         cache: The settings of the cache.
 
@@ -210,6 +240,9 @@ class NexusConfig:
     max_sessions: int = attrs.field(default=100_000, converter=to_count)
     max_sessions_per_principal: int = attrs.field(default=50, converter=to_count)
     roles: Mapping[str, Role] = attrs.field(factory=dict, converter=to_roles)
+    network: NetworkConfig = attrs.field(factory=NetworkConfig, validator=_section)
+    address_rate_limit: tuple[Rate, ...] = attrs.field(default=(), converter=to_rates)
+    rate_limit: tuple[Rate, ...] = attrs.field(default=(), converter=to_rates)
     channels: ChannelsConfig = attrs.field(factory=ChannelsConfig, validator=_section)
     cache: CacheConfig = attrs.field(factory=CacheConfig, validator=_section)
 

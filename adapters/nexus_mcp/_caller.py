@@ -47,6 +47,8 @@ def caller_of_scope(scope: Mapping[str, Any], *, traceparent: str | None = None)
         traceparent: What the message itself says, which comes from nearer to the caller than a header does.
     """
     authorization = user_agent = None
+    forwarded: list[str] = []
+    x_forwarded_for: list[str] = []
     for name, value in scope["headers"]:
         if name == b"authorization":
             authorization = value.decode("latin-1")
@@ -54,6 +56,10 @@ def caller_of_scope(scope: Mapping[str, Any], *, traceparent: str | None = None)
             user_agent = value.decode("latin-1")
         elif name == b"traceparent" and traceparent is None:
             traceparent = value.decode("latin-1")
+        elif name == b"forwarded":
+            forwarded.append(value.decode("latin-1"))
+        elif name == b"x-forwarded-for":
+            x_forwarded_for.append(value.decode("latin-1"))
     client = scope.get("client")
     principal = scope.get(PRINCIPAL)
     return Caller(
@@ -63,6 +69,9 @@ def caller_of_scope(scope: Mapping[str, Any], *, traceparent: str | None = None)
         principal=principal if isinstance(principal, Principal) else None,
         user_agent=user_agent,
         traceparent=traceparent,
+        # A header that comes several times is a list (RFC 9110, section 5.3).
+        forwarded=", ".join(forwarded) if forwarded else None,
+        x_forwarded_for=", ".join(x_forwarded_for) if x_forwarded_for else None,
     )
 
 

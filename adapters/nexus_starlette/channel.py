@@ -113,7 +113,7 @@ class ApiChannel(Channel):
         except NexusError as error:
             unread = answer is None and isinstance(error, PayloadTooLargeError)
             rejected = await self.gateway.reject(head.caller, error, request_id=head.request_id)
-            answer = render.failed(rejected.request_id, rejected.error or error)
+            answer = render.failed(rejected.request_id, rejected.error or error, rejected.quotas)
             body = self._encode(answer)
         await self._send_whole(head, answer, body, receive, send, unread=unread)
 
@@ -277,7 +277,7 @@ class ApiChannel(Channel):
             return answer, self._encode(answer)
         except NexusError as error:
             rejected = await self.gateway.reject(head.caller, error, request_id=answer.request_id)
-            failed = render.failed(rejected.request_id, rejected.error or error)
+            failed = render.failed(rejected.request_id, rejected.error or error, rejected.quotas)
             return failed, self._encode(failed)
 
     def _encode(self, answer: Answer) -> bytes:

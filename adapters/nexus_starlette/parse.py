@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from nexus.exceptions import ArgumentProblem, InvalidArgumentError, MalformedRequestError, PayloadTooLargeError
 from nexus.models import Caller, Form, FormRequest, Request
+from nexus_starlette.caller import caller_of
 from nexus_starlette.routes import EVENTS, EXECUTE, FILE, JSON, Endpoint
 
 __all__ = [
@@ -34,8 +35,6 @@ __all__ = [
 LONGEST_NUMBER: Final = 9
 MOST_ARGUMENTS: Final = 100
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-# W3C Trace Context, section 3.2, version 00: neither id may be all zeros.
-TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 decode = msgspec.json.Decoder().decode
 
@@ -91,7 +90,7 @@ def head_of(scope: Scope) -> Head:
         route_path(scope),
         scope.get("root_path", "").rstrip("/"),
         headers,
-        _caller_of(scope, headers),
+        caller_of(scope, headers),
         chosen.decode() if chosen is not None and REQUEST_ID.fullmatch(chosen) else None,
         scope.get("query_string", b""),
     )
@@ -112,29 +111,6 @@ def _headers_of(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
         # A header that comes several times is a list (RFC 9110, section 5.3).
         headers = {name: b", ".join(value for other, value in pairs if other == name) for name in headers}
     return headers
-
-
-def _caller_of(scope: Scope, headers: Mapping[bytes, bytes]) -> Caller:
-    client = scope.get("client")
-    agent = headers.get(b"user-agent")
-    trace = headers.get(b"traceparent")
-    principal = scope.get("nexus.principal")
-    return Caller(
-        channel="api",
-        address=client[0] if client else None,
-        credential=None if principal is not None else _credential_of(headers.get(b"authorization")),
-        principal=principal,
-        user_agent=None if agent is None else agent.decode("latin-1"),
-        traceparent=trace.decode() if trace is not None and TRACEPARENT.fullmatch(trace) else None,
-    )
-
-
-def _credential_of(header: bytes | None) -> str | None:
-    """Return the bearer token, or a header of another scheme as it is: a bad credential is refused, never anonymous."""
-    if header is None:
-        return None
-    scheme, _, token = header.partition(b" ")
-    return (token.strip() if scheme.lower() == b"bearer" else header).decode("latin-1")
 
 
 def negotiate(head: Head, offers: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse
 from starlette.types import Receive, Send
 
 from nexus.exceptions import MalformedRequestError, NexusError, UnavailableError
-from nexus.models import Response, RunFile, RunRecord
+from nexus.models import Quota, Response, RunFile, RunRecord
 from nexus_starlette.parse import Head
 
 __all__ = [
@@ -131,18 +131,19 @@ def executed(response: Response, head: Head) -> Answer:
     data = {"run_id": run.id, "results": response.data, "metadata": metadata}
     if run.file_rows:
         data["files"] = _files_of(run, head)
-    return Answer(200, response.request_id, data)
+    return Answer(200, response.request_id, data, headers=_limits(response.quotas))
 
 
 def answer_of(response: Response, head: Head) -> Answer:
     """Return the reply to any other operation: its data, or its error; 202 to a POST after which the run has not ended."""
     if response.error is not None:
-        return failed(response.request_id, response.error)
+        return failed(response.request_id, response.error, response.quotas)
     if head.method == "POST" and response.run is not None and not response.run.ended:
         return _accepted(response, head)
     if response.run is not None and response.run.file_rows:
-        return Answer(200, response.request_id, {**response.data, "files": _files_of(response.run, head)})
-    return Answer(200, response.request_id, response.data)
+        data = {**response.data, "files": _files_of(response.run, head)}
+        return Answer(200, response.request_id, data, headers=_limits(response.quotas))
+    return Answer(200, response.request_id, response.data, headers=_limits(response.quotas))
 
 
 def _files_of(run: RunRecord, head: Head) -> list[dict[str, str]]:
@@ -163,6 +164,7 @@ def download(response: Response, head: Head, headers: Mapping[str, str]) -> Answ
     sent = {**headers, "x-request-id": response.request_id, "x-content-type-options": "nosniff"}
     if head.caller.traceparent is not None:
         sent["traceparent"] = head.caller.traceparent
+    sent.update((name.decode(), value.decode()) for name, value in _limits(response.quotas))
     stream = FileResponse(file.path, headers=sent, media_type=file.media_type, filename=file.name)
     return Download(200, response.request_id, file=stream)
 
@@ -176,7 +178,7 @@ def unread(answer: Answer) -> Answer:
 def _accepted(response: Response, head: Head) -> Answer:
     run = response.run
     assert run is not None  # noqa: S101 - for the type checker; both callers know it
-    headers = [(b"location", f"{head.root}/api/runs/{run.id}".encode())]
+    headers = [(b"location", f"{head.root}/api/runs/{run.id}".encode()), *_limits(response.quotas)]
     if head.detach:
         headers.append((b"preference-applied", b"respond-async"))
     return Answer(202, response.request_id, run.view(), headers=headers)
@@ -190,7 +192,7 @@ def deprecated(notice: str, response: Response, head: Head) -> Answer:
 
 def raw(response: Response, body: bytes, media: str) -> Answer:
     """Return a reply without an envelope: text, or a document of a format of its own."""
-    return Answer(200, response.request_id, body=body, media=media.encode())
+    return Answer(200, response.request_id, headers=_limits(response.quotas), body=body, media=media.encode())
 
 
 def varied(answer: Answer) -> Answer:
@@ -203,10 +205,10 @@ def kept_by_nobody(answer: Answer) -> Answer:
     return attrs.evolve(answer, headers=[*answer.headers, (b"cache-control", b"no-store")])
 
 
-def failed(request_id: str, error: NexusError) -> Answer:
-    """Return the reply that an error is."""
+def failed(request_id: str, error: NexusError, quotas: Sequence[Quota] = ()) -> Answer:
+    """Return the reply that an error is, with what is left of the limits that it counted against."""
     status = status_of(error)
-    return Answer(status, request_id, error=error, headers=_headers_of(error, status))
+    return Answer(status, request_id, error=error, headers=(*_headers_of(error, status), *_limits(quotas)))
 
 
 def health(*, ready: bool, request_id: str, failing: Sequence[str] = ()) -> Answer:
@@ -237,6 +239,15 @@ def _headers_of(error: NexusError, status: int) -> Sequence[tuple[bytes, bytes]]
     if isinstance(error, MalformedRequestError) and error.allow:
         return [(b"allow", ", ".join(error.allow).encode())]
     return ()
+
+
+def _limits(quotas: Sequence[Quota]) -> Sequence[tuple[bytes, bytes]]:
+    """Return what tells of the limits, and what is left of them (draft-ietf-httpapi-ratelimit-headers-11, sections 3 and 4)."""
+    if not quotas:
+        return ()
+    policies = ", ".join([f'"{each.policy}";q={each.rate.amount};w={each.rate.window_s}' for each in quotas])
+    left = ", ".join([f'"{each.policy}";r={each.remaining};t={each.reset_s}' for each in quotas])
+    return (b"ratelimit-policy", policies.encode()), (b"ratelimit", left.encode())
 
 
 def _seconds(details: Mapping[str, Any]) -> bytes:

@@ -6,6 +6,7 @@ from nexus.models.calls import Call, Caller, FormRequest, Hints, Operation, Oper
 from nexus.models.files import Form, RunFile, Upload
 from nexus.models.identity import ANONYMOUS, APPLICATION, ApiKey, Decision, Principal, Role, Scope, Session, Tenant
 from nexus.models.questions import MISSING, Answer, Answers, Missing, Question
+from nexus.models.rates import Quota, Rate
 from nexus.models.runs import (
     Event,
     ExecutionResult,
@@ -39,6 +40,8 @@ __all__ = [
     "Page",
     "Principal",
     "Question",
+    "Quota",
+    "Rate",
     "Request",
     "Response",
     "Role",

@@ -11,6 +11,7 @@ import attrs
 from nexus.exceptions import NexusError
 from nexus.models.files import Form
 from nexus.models.identity import ANONYMOUS_SESSION, APPLICATION, Principal, Scope, Session, Tenant
+from nexus.models.rates import Quota, Rate
 from nexus.models.runs import RunRecord
 
 __all__ = ["Call", "Caller", "FormRequest", "Hints", "Operation", "OperationKind", "Request", "Response"]
@@ -25,10 +26,14 @@ class Caller:
 
     Attributes:
         channel: The name of the channel: `api`, `cli`, `mcp`, `inprocess`, or your own.
-        address: The peer's network address, without port.
+        address: The peer's network address, without port. Where that is a trusted proxy's (`network.trusted_proxies`), the
+            gateway puts the one of the caller for whom it speaks in its place.
         credential: A bearer token or key as it was sent; never logged.
         principal: Set by a channel that has itself verified who is asking, instead of a credential.
         traceparent: W3C Trace Context of the caller.
+        forwarded: The header `Forwarded` (RFC 7239) as it came, several of them with commas between. What it says is for the
+            gateway to judge, not for the channel.
+        x_forwarded_for: The header `X-Forwarded-For`, in the same way.
     """
 
     channel: str
@@ -37,6 +42,8 @@ class Caller:
     principal: Principal | None = None
     user_agent: str | None = None
     traceparent: str | None = None
+    forwarded: str | None = None
+    x_forwarded_for: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -92,12 +99,14 @@ class Response:
         data: The output, as a Python value.
         error: Why there is none.
         run: The run's record, where the operation was a workflow.
+        quotas: What is left of each limit that the request counted against; where it was refused for some, of those.
     """
 
     request_id: str
     data: Any = attrs.field(default=None, repr=False)
     error: NexusError | None = None
     run: RunRecord | None = None
+    quotas: Sequence[Quota] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -133,6 +142,7 @@ class Operation:
         background: It takes long: a remote caller is given the run, and does not wait for its end.
         permission: What a caller needs, where callers are known: `workflow:{name}:execute`, or `runs:get` of what is built in.
         public: Whoever asks may use it.
+        rate_limit: How often a caller may use it; empty is as often as it likes.
     """
 
     name: str
@@ -149,6 +159,7 @@ class Operation:
     background: bool = False
     permission: str = ""
     public: bool = False
+    rate_limit: Sequence[Rate] = ()
     _input_schema: Callable[[], Mapping[str, Any]] = attrs.field(default=dict, alias="input_schema", repr=False)
     _output_schema: Callable[[], Mapping[str, Any]] = attrs.field(default=dict, alias="output_schema", repr=False)
     _graph: Callable[[], Mapping[str, Any]] | None = attrs.field(default=None, alias="graph", repr=False)
@@ -205,6 +216,7 @@ class Call:
         parent: The call of the run that made this one.
         depth: How many runs it is inside of.
         run_id: The run that it started.
+        quotas: What guards say that is left of each limit it counts against; see `Response.quotas`.
     """
 
     request: Request
@@ -216,6 +228,7 @@ class Call:
     parent: Call | None = None
     depth: int = 0
     run_id: str | None = None
+    quotas: Sequence[Quota] = ()
     _session: Session | None = attrs.field(default=None, alias="session")
     _value: Session | None = attrs.field(default=None, init=False)
 

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar, Unpack, overload
 import attrs
 
 from nexus.exceptions import RegistrationError
+from nexus.models import Rate
 from nexus.workflows.caching import CachePolicy
 from nexus.workflows.graph import Graph, analyse
 from nexus.workflows.options import FunctionOptions, make_options
@@ -57,6 +58,8 @@ class Workflow:
             the roles.
         permission: What a caller needs to run it, where callers have to be known; by default `workflow:{name}:execute`.
         public: Whoever asks may run it, also where callers have to be known.
+        rate_limit: How often a caller may ask for it: `"10/minute"`, or several, `"10/minute; 100/day"`. A principal is counted
+            over all channels and versions, nobody in particular by address; what runs ask for is not.
 
     Attributes:
         place: Where it was written: `module:name@version`, or `module:qualname` of a function.
@@ -87,6 +90,7 @@ class Workflow:
         durable: bool = False,
         permission: str | None = None,
         public: bool = False,
+        rate_limit: str | Rate | Sequence[str | Rate] | None = None,
     ) -> None:
         self.module = str(sys._getframe(1).f_globals.get("__name__", "?"))  # noqa: SLF001 - says where it was written
         self.options = make_options(
@@ -109,6 +113,7 @@ class Workflow:
             durable=durable,
             permission=permission,
             public=public,
+            rate_limit=rate_limit,
         )
         self.place = f"{self.module}:{name}@{version}"
         self.origin: Callable[..., Any] | Workflow = self
@@ -257,6 +262,7 @@ class Group:
         tags: Added to those of each workflow.
         channels: Where they show, unless a workflow says otherwise.
         permission: What a caller needs to run them, unless a workflow says otherwise.
+        rate_limit: How often a caller may ask for each of them, unless a workflow says otherwise.
     """
 
     def __init__(
@@ -266,15 +272,19 @@ class Group:
         tags: Sequence[str] = (),
         channels: Sequence[str] | set[str] | frozenset[str] | None = None,
         permission: str | None = None,
+        rate_limit: str | Rate | Sequence[str | Rate] | None = None,
     ) -> None:
         self.module = str(sys._getframe(1).f_globals.get("__name__", "?"))  # noqa: SLF001 - says where it was written
         # Checks them with the rules and the words that a workflow's own options have.
         place = f"{self.module}:Group({prefix!r})"
-        checked = make_options(prefix or "group", place=place, tags=tags, channels=channels, permission=permission)
+        checked = make_options(
+            prefix or "group", place=place, tags=tags, channels=channels, permission=permission, rate_limit=rate_limit
+        )
         self.prefix = prefix
         self.tags = checked.tags
         self.channels = checked.channels
         self.permission = checked.permission
+        self.rate_limit = checked.rate_limit
         self.members: list[Workflow | Group] = []
 
     @overload
@@ -296,7 +306,7 @@ class Group:
         self.members.extend(thing if isinstance(thing, Group) else definition_of(thing) for thing in what)
 
     def definitions(self) -> Iterator[Workflow]:
-        """Yield every workflow with the group's prefix, tags, channels and permission applied."""
+        """Yield every workflow with the group's prefix, tags, channels, permission and limit applied."""
         for member in self.members:
             for made in member.definitions() if isinstance(member, Group) else [member]:
                 yield self._applied(made)
@@ -310,6 +320,7 @@ class Group:
             tags=tuple(dict.fromkeys((*self.tags, *made.options.tags))),
             channels=self.channels if made.options.channels is None else made.options.channels,
             permission=made.options.permission or ("" if made.options.public else self.permission),
+            rate_limit=made.options.rate_limit or self.rate_limit,
         )
         return applied
 

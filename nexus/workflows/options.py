@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Final, TypedDict
+from typing import Any, Final, TypedDict
 
 import attrs
 
 from nexus.exceptions import RegistrationError
-from nexus.models import Hints
+from nexus.models import Hints, Rate
+from nexus.models.rates import parse_rates
 from nexus.workflows.caching import CachePolicy, policy_of
 from nexus.workflows.retries import Retry
 from nexus.workflows.schedules import Schedule, ScheduleOption, make_schedules
@@ -42,6 +43,7 @@ class WorkflowOptions:
     durable: bool = False
     permission: str = ""
     public: bool = False
+    rate_limit: tuple[Rate, ...] = ()
 
 
 def make_options(
@@ -65,6 +67,7 @@ def make_options(
     durable: bool = False,
     permission: str | None = None,
     public: bool = False,
+    rate_limit: str | Rate | Sequence[str | Rate] | None = None,
 ) -> WorkflowOptions:
     """Check a workflow's options, each by itself."""
     if not all(NAME.fullmatch(part) for part in name.split(".")):
@@ -102,7 +105,15 @@ def make_options(
         durable=durable,
         permission=permission or "",
         public=public,
+        rate_limit=_rates(rate_limit, place=place),
     )
+
+
+def _rates(value: Any, *, place: str) -> tuple[Rate, ...]:
+    try:
+        return parse_rates(value)
+    except ValueError as error:
+        raise RegistrationError(f"{place}: rate_limit=: {error}") from None
 
 
 class FunctionOptions(TypedDict, total=False):
@@ -124,6 +135,7 @@ class FunctionOptions(TypedDict, total=False):
     durable: bool
     permission: str | None
     public: bool
+    rate_limit: str | Rate | Sequence[str | Rate] | None
     each: str | None
     limit: int | None
     on_error: OnError | None
