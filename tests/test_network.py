@@ -213,9 +213,9 @@ def test_forwarded_is_read_from_the_right(header: str, expected: str) -> None:
     assert resolved(forwarded=header) == expected
 
 
-def resolved(peer: str = PEER, **headers: str | None) -> str | None:
+def resolved(peer: str = PEER, *, forwarded: str | None = None, x_forwarded_for: str | None = None) -> str | None:
     proxies = TrustedProxies(TRUSTED)
-    found = proxies.resolve(Caller(channel="api", address=peer, **headers))
+    found = proxies.resolve(Caller(channel="api", address=peer, forwarded=forwarded, x_forwarded_for=x_forwarded_for))
     assert proxies.resolve(found) == found
     return found.address
 

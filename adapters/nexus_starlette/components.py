@@ -206,6 +206,16 @@ SCHEMAS: Final[Json] = {
 HEADERS: Final[Json] = {
     "X-Request-ID": {"schema": STRING, "description": "The id under which the log knows the request."},
     "X-Nexus-Version": {"schema": STRING, "description": "The version of Nexus."},
+    "RateLimit-Policy": {
+        "schema": STRING,
+        "description": "The limits that the request counted against (draft-ietf-httpapi-ratelimit-headers-11): `q` calls in `w` "
+        "seconds. Not there without any, nor on a stream of events.",
+    },
+    "RateLimit": {
+        "schema": STRING,
+        "description": "What is left of them: `r` more calls, and more than that in `t` seconds. Of a call that was refused for "
+        "them, those that it exceeds.",
+    },
 }
 
 PARAMETERS: Final[Json] = {
@@ -258,6 +268,8 @@ PARAMETERS: Final[Json] = {
 FILTERS: Final = ("Status", "OfWorkflow", "After", "Limit")
 """The parameters of a listing of runs."""
 
+RETRY_AFTER: Final = {"schema": {"type": "integer"}, "description": "In how many seconds to try again."}
+
 ERRORS: Final[Mapping[str, tuple[str, str, Json]]] = {
     "400": ("Malformed", "The body is not JSON, or not the form that it is said to be.", {}),
     "401": ("Unauthenticated", "No or bad credentials.", {"WWW-Authenticate": {"schema": STRING}}),
@@ -268,10 +280,10 @@ ERRORS: Final[Mapping[str, tuple[str, str, Json]]] = {
     "413": ("PayloadTooLarge", "The body is too long.", {}),
     "415": ("WrongContentType", "The body is not said to be JSON in UTF-8, or a form.", {}),
     "422": ("InvalidArgument", "The arguments don't fit; all problems at once.", {}),
-    "429": ("ResourceExhausted", "A rate, quota or capacity is used up.", {"Retry-After": {"schema": {"type": "integer"}}}),
+    "429": ("ResourceExhausted", "A rate, quota or capacity is used up.", {"Retry-After": RETRY_AFTER}),
     "499": ("Cancelled", "Somebody cancelled the run.", {}),
     "500": ("Failed", "The workflow failed, or Nexus did.", {}),
-    "503": ("Unavailable", "A part is down, stopping or not started.", {"Retry-After": {"schema": {"type": "integer"}}}),
+    "503": ("Unavailable", "A part is down, stopping or not started.", {"Retry-After": RETRY_AFTER}),
     "504": ("DeadlineExceeded", "It took longer than it may.", {}),
 }
 """By status: the name of the response, what it means, and its headers."""

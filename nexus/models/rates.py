@@ -73,7 +73,7 @@ def parse_rates(value: str | Rate | Sequence[Any] | None) -> tuple[Rate, ...]:
 
 def _rate(part: Any, value: Any) -> Rate:
     match = RATE.fullmatch(part) if isinstance(part, str) else None
-    if match is None or match[3].lower() not in UNITS or not int(match[1]) or match[2] == "0":
+    if match is None or match[3].lower() not in UNITS or not int(match[1]) or not int(match[2] or 1):
         raise _unusable(value)
     return Rate(int(match[1]), int(match[2] or 1) * UNITS[match[3].lower()])
 

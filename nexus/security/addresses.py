@@ -13,13 +13,19 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 KEPT: Final = 10_000
+LONGEST: Final = 100
+"""No address is longer, and nothing longer is kept."""
 HOUSEHOLD: Final = 64
 """The bits of an IPv6 address that one customer has at least to himself (RFC 6177): within it, everyone is one."""
 
 
-@lru_cache(maxsize=KEPT)
 def parse_address(text: str) -> Address | None:
     """Return the address, the IPv4 one of an IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2); None where it is none."""
+    return _parse(text) if len(text) <= LONGEST else None
+
+
+@lru_cache(maxsize=KEPT)
+def _parse(text: str) -> Address | None:
     try:
         address = ip_address(text)
     except ValueError:

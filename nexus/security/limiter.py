@@ -143,18 +143,26 @@ class Limiter:
             RateLimitError: A limit is used up; `retry_after` has the seconds after which all of them have room.
         """
         now = self.clock.monotonic()
-        full = [(window, wait) for windows, key in demands for window in windows if (wait := window.wait_s(key, now)) > 0]
+        full: list[Quota] = []
+        for windows, key in demands:
+            for window in windows:
+                wait = window.wait_s(key, now)
+                if wait > 0:
+                    full.append(Quota(window.policy, window.rate, 0, max(1, math.ceil(wait - TOLERANCE_S))))
         if full:
-            call.quotas = [Quota(each.policy, each.rate, 0, _whole(wait)) for each, wait in full]
-            rates = " and ".join(str(window.rate) for window, _ in full)
-            seconds = _whole(max(wait for _, wait in full))
-            raise RateLimitError(
-                f"too many calls: at most {rates}; try again in {seconds} s",
-                retry_after=seconds,
-                violated_policies=[window.policy for window, _ in full],
-            )
-        call.quotas = [*call.quotas, *(window.count(key, now) for windows, key in demands for window in windows)]
+            call.quotas = full
+            raise _too_many(full)
+        left = list(call.quotas)
+        for windows, key in demands:
+            left.extend(window.count(key, now) for window in windows)
+        call.quotas = left
 
 
-def _whole(seconds: float) -> int:
-    return max(1, math.ceil(seconds - TOLERANCE_S))
+def _too_many(full: Sequence[Quota]) -> RateLimitError:
+    seconds = max(quota.reset_s for quota in full)
+    rates = " and ".join(str(quota.rate) for quota in full)
+    return RateLimitError(
+        f"too many calls: at most {rates}; try again in {seconds} s",
+        retry_after=seconds,
+        violated_policies=[quota.policy for quota in full],
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
 
@@ -14,6 +15,10 @@ from nexus.models import Caller
 from nexus.security.addresses import Address, Network, holds, parse_address
 
 __all__ = ["TrustedProxies"]
+
+KEPT: Final = 10_000
+SHORT: Final = 200
+"""What is found out from headers of that many characters is kept, of so many callers."""
 
 MOST_HOPS: Final = 64
 """How many commas are looked at, from the right: more proxies in a row there are not."""
@@ -27,7 +32,7 @@ PAIRS: Final = re.compile(PAIR)
 NODE: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?")
 
 
-@attrs.frozen(eq=False, repr=False)
+@attrs.define(eq=False, repr=False)
 class TrustedProxies:
     """
     Finds out where a caller is that comes by proxies.
@@ -42,6 +47,10 @@ class TrustedProxies:
     """
 
     networks: Sequence[Network]
+    _known: Callable[[str, str | None, str | None], str | None] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._known = lru_cache(maxsize=KEPT)(self._find)
 
     def resolve(self, caller: Caller) -> Caller:
         """
@@ -52,22 +61,29 @@ class TrustedProxies:
                 on what a caller has written as the other, and which is which can't be seen: to believe either would be to believe
                 the caller, and to believe neither would let it shed an address that is denied.
         """
-        if caller.forwarded is None and caller.x_forwarded_for is None:
+        address, forwarded, x_forwarded_for = caller.address, caller.forwarded, caller.x_forwarded_for
+        if address is None or (forwarded is None and x_forwarded_for is None):
             return caller
-        peer = None if caller.address is None else parse_address(caller.address)
+        is_short = len(forwarded or "") + len(x_forwarded_for or "") <= SHORT
+        found = (self._known if is_short else self._find)(address, forwarded, x_forwarded_for)
+        return caller if found is None else attrs.evolve(caller, address=found, forwarded=None, x_forwarded_for=None)
+
+    def _find(self, address: str, forwarded: str | None, x_forwarded_for: str | None) -> str | None:
+        """Return the address of the caller; None where the peer is no trusted proxy."""
+        peer = parse_address(address)
         if peer is None or not holds(self.networks, peer):
-            return caller
+            return None
         found = set[Address]()
-        if caller.forwarded is not None:
-            found.add(self._first_untrusted(peer, _forwarded(caller.forwarded)))
-        if caller.x_forwarded_for is not None:
-            found.add(self._first_untrusted(peer, _x_forwarded_for(caller.x_forwarded_for)))
+        if forwarded is not None:
+            found.add(self._first_untrusted(peer, _forwarded(forwarded)))
+        if x_forwarded_for is not None:
+            found.add(self._first_untrusted(peer, _x_forwarded_for(x_forwarded_for)))
         if len(found) > 1:
             raise MalformedRequestError(
                 "the headers Forwarded and X-Forwarded-For tell of different callers; send neither, "
                 "and have the proxy remove the one that it does not write"
             )
-        return attrs.evolve(caller, address=str(found.pop()), forwarded=None, x_forwarded_for=None)
+        return str(found.pop())
 
     def _first_untrusted(self, peer: Address, nodes: Iterator[Address | None]) -> Address:
         for address in nodes:
