@@ -157,7 +157,8 @@ class NetworkConfig:
     Where callers may be, as networks: `10.0.0.0/8`, `2001:db8::/32`, or a single address.
 
     Attributes:
-        allow: Only callers of these may call; empty is all. Callers without an address, such as the command line's, always may.
+        allow: Only callers of these may call; empty is all. Callers without an address always may: those of the
+            command line, of standard input, of a Unix socket.
         deny: Callers of these may not, whatever allows them.
         trusted_proxies: Where proxies are that say by `Forwarded` or `X-Forwarded-For` for whom they speak; what others say there
             counts for nothing.

@@ -82,7 +82,7 @@ def behind(caller: Caller) -> Caller:
     The operations on runs do not show on MCP; with the id of the run sealed in the call's state they need not.
     """
     principal = ANONYMOUS if caller.principal is None and caller.credential is None else caller.principal
-    return attrs.evolve(caller, channel="inprocess", principal=principal)
+    return attrs.evolve(caller, channel="inprocess", owner=CHANNEL, principal=principal)
 
 
 def bound_principal(ctx: ServerRequestContext[Any, Any]) -> str | None:

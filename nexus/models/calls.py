@@ -26,6 +26,8 @@ class Caller:
 
     Attributes:
         channel: The name of the channel: `api`, `cli`, `mcp`, `inprocess`, or your own.
+        owner: The channel that the request came by, where `channel` names another: what shows there the caller may use, but the
+            limits are those of the owner.
         address: The peer's network address, without port. Where that is a trusted proxy's (`network.trusted_proxies`), the
             gateway puts the one of the caller for whom it speaks in its place.
         credential: A bearer token or key as it was sent; never logged.
@@ -37,6 +39,7 @@ class Caller:
     """
 
     channel: str
+    owner: str | None = None
     address: str | None = None
     credential: str | None = attrs.field(default=None, repr=False)
     principal: Principal | None = None

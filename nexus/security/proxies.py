@@ -20,6 +20,9 @@ KEPT: Final = 10_000
 SHORT: Final = 200
 """What is found out from headers of that many characters is kept, of so many callers."""
 
+LONGEST: Final = 1000
+"""An element of `Forwarded` has at most so many characters."""
+
 MOST_HOPS: Final = 64
 """How many commas are looked at, from the right: more proxies in a row there are not."""
 
@@ -114,7 +117,7 @@ def _forwarded(header: str) -> Iterator[Address | None]:
     for _ in range(MOST_HOPS):
         start = header.rfind(",", 0, start)
         element = header[start + 1 : end].strip(" \t")
-        if ELEMENT.fullmatch(element):
+        if len(element) <= LONGEST and ELEMENT.fullmatch(element):
             yield _for_of(element)
             end = start
         if start < 0:

@@ -80,7 +80,8 @@ class PrincipalRateGuard(Guard):
             return
         who = _who(call)
         demands: list[tuple[Sequence[SlidingWindow], Hashable]] = [(self._everywhere, who)] if self._everywhere else []
-        channel = call.request.caller.channel
+        caller = call.request.caller
+        channel = caller.owner or caller.channel
         if channel in self._on:
             demands.append((self._on[channel], (channel, who)))
         if call.operation is not None and call.operation.rate_limit:
@@ -94,4 +95,4 @@ def _who(call: Call) -> Hashable:
     if principal.id != ANONYMOUS.id:
         return principal.tenant_id, principal.id
     caller = call.request.caller
-    return f"on {caller.channel}" if caller.address is None else owner_of(caller.address)
+    return f"on {caller.owner or caller.channel}" if caller.address is None else owner_of(caller.address)

@@ -262,7 +262,7 @@ class Group:
         tags: Added to those of each workflow.
         channels: Where they show, unless a workflow says otherwise.
         permission: What a caller needs to run them, unless a workflow says otherwise.
-        rate_limit: How often a caller may ask for each of them, unless a workflow says otherwise.
+        rate_limit: How often a caller may ask for each of them, unless a workflow has a limit of its own.
     """
 
     def __init__(
