@@ -236,8 +236,8 @@ async def test_built_in_operations_do_not_show_on_mcp(app: Nexus) -> None:
 
 async def test_the_api_has_a_path_for_some_operations_only(app: Nexus) -> None:
     async with Client(app, channel="api") as client:
-        with pytest.raises(TypeError, match=r"no path for 'sessions\.list'; it has one for each of: workflows\.list, "):
-            await client.call("sessions.list")
+        with pytest.raises(TypeError, match=r"no path for 'runs\.file'; it has one for each of: workflows\.list, "):
+            await client.call("runs.file")
         with pytest.raises(InvalidArgumentError, match="limit: unknown argument"):
             await client.call("workflows.list", limit=3)
 
