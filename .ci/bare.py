@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nexus
 from nexus.abc import Channel, RemoteGateway
@@ -31,6 +33,16 @@ def main() -> None:
         raise SystemExit(f"this is an environment with extras: {installed}")
     with nexus.sync(app) as bare:
         print("double(21) =", bare.execute_workflow("double", {"number": 21}).results)
+    with TemporaryDirectory() as folder:
+        kept = nexus.create_nexus(title="Bare, in a file", database_url=f"sqlite:///{folder}/nexus.db")
+        kept.register(double)
+        with nexus.sync(kept) as bare:
+            print(
+                "double(21) =",
+                bare.execute_workflow("double", {"number": 21}).results,
+                "in",
+                *sorted(path.name for path in Path(folder).iterdir()),
+            )
     for adapter, (library, extra, contract) in NEEDS.items():
         expected = f"adapter '{adapter}' needs '{library}'; run: pip install 'nexus-channels[{extra}]'"
         try:

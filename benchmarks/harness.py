@@ -76,6 +76,7 @@ class Benchmark:
         rounds: How often each contender has its turn.
         batches: A round's figure is the smallest of that many batches.
         batch_s: Seconds that a batch should take; 0 is one unit a batch.
+        pieces: What a unit does so many of; figures are of one of them.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Benchmark:
     rounds: int = 9
     batches: int = 10
     batch_s: float = 0.02
+    pieces: int = 1
 
 
 @attrs.frozen(kw_only=True)
@@ -170,7 +172,7 @@ class _Entrant:
         expected, actual = self.benchmark.expected(self.number - 1), self.work.read(output)
         if actual != expected:
             raise WrongOutputError(f"{self.benchmark.name}, {self.contender.name}: expected {expected!r}, got {actual!r}")
-        return took / count
+        return took / count / self.benchmark.pieces
 
     async def refuse(self) -> None:
         """Check that it checks."""
@@ -182,7 +184,7 @@ class _Entrant:
 
     async def calibrate(self) -> None:
         """Find how many units fill a batch; warms up too."""
-        while await self.batch(self.count) * self.count < self.benchmark.batch_s / 2:
+        while await self.batch(self.count) * self.count * self.benchmark.pieces < self.benchmark.batch_s / 2:
             self.count *= 2
 
     async def round(self) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 
 from benchmarks.harness import Benchmark, Contender
-from benchmarks.work import WRONG_ORDER, chained, invoice, order, side_by_side, start
+from benchmarks.work import CALLERS, WRITES, WRONG_ORDER, chained, invoice, order, side_by_side, start
 
 _WIDTH: Final = 1_000
 _CHAIN: Final = {"length": 10}
@@ -112,6 +112,47 @@ GROWTH: Final = Benchmark(
     expected=invoice,
     wrong=WRONG_ORDER,
 )
+WRITTEN: Final = Benchmark(
+    name="sqlite-normal",
+    title="a small write by one of 16 callers, acknowledged after its commit; synchronous=NORMAL",
+    unit="µs",
+    goal="ours <= 25 µs, which is 40,000 a second",
+    contenders=[
+        Contender("nexus", "ours", "ours_stored:writes"),
+        Contender("aiosqlite", "peer", "with_aiosqlite:writes"),
+        Contender("SQLAlchemy, asyncio", "peer", "with_sqlalchemy:writes"),
+        Contender("sqlite3 in a loop, 16 a commit", "floor", "plain_sqlite:writes"),
+    ],
+    value=lambda number: number,
+    expected=lambda number: number * CALLERS * WRITES,
+    clock="wall",
+    batches=5,
+    batch_s=0.05,
+    pieces=CALLERS * WRITES,
+)
+_FULL: Final = {"synchronous": "FULL"}
+WRITTEN_FULL: Final = attrs.evolve(
+    WRITTEN,
+    name="sqlite-full",
+    title="the same, on the disk when it is acknowledged; synchronous=FULL",
+    goal="ours <= 40 µs, which is 25,000 a second",
+    contenders=[attrs.evolve(each, options=_FULL) for each in WRITTEN.contenders],
+)
+LOOKED_UP: Final = Benchmark(
+    name="sqlite-session",
+    title="a session looked up by the hash of its token, one of 1,000",
+    unit="µs",
+    goal="ours <= 15 µs; the peers give the row as it is, ours a session",
+    contenders=[
+        Contender("nexus", "ours", "ours_stored:lookups"),
+        Contender("aiosqlite", "peer", "with_aiosqlite:lookups"),
+        Contender("SQLAlchemy, asyncio", "peer", "with_sqlalchemy:lookups"),
+        Contender("sqlite3, the row", "floor", "plain_sqlite:lookups"),
+    ],
+    value=lambda number: number % 1000,
+    expected=lambda number: f"s{number % 1000}",
+    clock="wall",
+)
 HELP: Final = Benchmark(
     name="cli-help",
     title="--help, a whole process",
@@ -167,4 +208,5 @@ IMPORT: Final = Benchmark(
     batches=1,
     batch_s=0.0,
 )
-BENCHMARKS: Final = (REST, REST_LOGGED, ONE_STEP, TEN_STEPS, SIDE_BY_SIDE, TOOLS, GROWTH, HELP, RUN, IMPORT)
+IN_PROCESS: Final = (REST, REST_LOGGED, ONE_STEP, TEN_STEPS, SIDE_BY_SIDE, TOOLS, GROWTH, WRITTEN, WRITTEN_FULL, LOOKED_UP)
+BENCHMARKS: Final = (*IN_PROCESS, HELP, RUN, IMPORT)

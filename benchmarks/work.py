@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
+
+CALLERS: Final = 16
+"""Who write at once."""
+WRITES: Final = 25
+"""What each of them writes, one after the other."""
+TABLE: Final = (
+    "CREATE TABLE step_results (run_id TEXT, step TEXT, result BLOB NOT NULL, PRIMARY KEY (run_id, step)) WITHOUT ROWID"
+)
+INSERT: Final = "INSERT OR REPLACE INTO step_results (run_id, step, result) VALUES (?, ?, ?)"
 
 WRONG_ORDER = {"item": "lamp", "quantity": "three", "price": 1.5, "tags": []}
 """An order that whoever checks refuses."""
@@ -54,3 +67,33 @@ def functions(source: str) -> dict[str, Callable[..., Any]]:
     namespace: dict[str, Any] = {"__name__": "benchmarks.work"}
     exec(compile(source, "<steps>", "exec", dont_inherit=True), namespace)  # noqa: S102 - the source is made above
     return {name: value for name, value in namespace.items() if callable(value) and not name.startswith("_")}
+
+
+def row(number: int, caller: int, place: int) -> tuple[str, str, bytes]:
+    """Return what a caller writes in the unit of that number: other things each time, and what adds up to something known."""
+    return f"{number}-{caller}", f"step {place}", b"%d" % number
+
+
+async def written(number: int, write: Callable[[str, str, bytes], Awaitable[object]]) -> int:
+    """Let all callers write at once, each its next row when the one before was acknowledged."""
+
+    async def caller(name: int) -> None:
+        for place in range(WRITES):
+            await write(*row(number, name, place))
+
+    await asyncio.gather(*map(caller, range(CALLERS)))
+    return number
+
+
+def stored_in(path: Path) -> Callable[[int], int]:
+    """Return what finds the sum of a unit's rows in the file, on a connection that did not write them."""
+
+    def total(number: int) -> int:
+        keys = [f"{number}-{caller}" for caller in range(CALLERS)]
+        places = ", ".join("?" * CALLERS)
+        with closing(sqlite3.connect(path)) as connection:
+            statement = f"SELECT sum(CAST(result AS INTEGER)) FROM step_results WHERE run_id IN ({places})"  # noqa: S608 - ours
+            found: int = connection.execute(statement, keys).fetchone()[0]
+        return found
+
+    return total

@@ -9,6 +9,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import quote
 
 import attrs
 import msgspec
@@ -18,6 +19,7 @@ from nexus.models.rates import parse_rates
 
 __all__ = [
     "Overflow",
+    "path_in",
     "to_count",
     "to_days",
     "to_duration",
@@ -34,6 +36,8 @@ __all__ = [
     "to_size",
     "to_text",
     "to_timeout",
+    "to_url",
+    "url_in",
 ]
 
 SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -45,6 +49,8 @@ LARGEST = 2**63 - 1
 MAPPED = IPv6Network("::ffff:0:0/96")
 MOST_DAYS = 100_000
 SHORTEST_SECRET = 16
+URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>.+)", re.DOTALL)
+IN_A_FILE = re.compile(r"(?P<scheme>sqlite):///(?P<path>[^/?].*)", re.DOTALL)
 
 Overflow = Literal["drop_oldest", "refuse"]
 
@@ -130,6 +136,24 @@ def to_path(value: str | os.PathLike[str] | None) -> Path | None:
     if isinstance(value, str | os.PathLike) and os.fspath(value):
         return Path(value)
     raise ValueError(f"expected a path, got {value!r}")
+
+
+def to_url(value: str | None) -> str | None:
+    """Return the URL of a database, or None."""
+    if value is None or (isinstance(value, str) and URL.fullmatch(value)):
+        return value
+    raise ValueError(f"expected a URL such as sqlite:///nexus.db, got {value!r}")
+
+
+def path_in(base: Path, value: Any) -> Any:
+    """Make a relative path one of that folder."""
+    return base / value if isinstance(value, str | os.PathLike) else value
+
+
+def url_in(base: Path, value: Any) -> Any:
+    """Make the path of a file's URL absolute: of three slashes there are four."""
+    file = IN_A_FILE.fullmatch(value) if isinstance(value, str) else None
+    return value if file is None else f"{file['scheme']}:///{quote(str(base.absolute()))}/{file['path']}"
 
 
 def _quantity(value: Any, units: Mapping[str, float]) -> float | None:

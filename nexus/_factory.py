@@ -16,6 +16,7 @@ from nexus.abc import (
     Cache,
     Channel,
     Clock,
+    Database,
     Gateway,
     Guard,
     KeyStore,
@@ -24,10 +25,11 @@ from nexus.abc import (
     SessionStore,
     StepStore,
 )
+from nexus.adapters import load
 from nexus.cache import MemoryCache
 from nexus.catalogue import Catalogue
 from nexus.clock import SystemClock
-from nexus.config import NexusConfig
+from nexus.config import NexusConfig, keeping
 from nexus.dependencies import Dependencies
 from nexus.exceptions import ConfigurationError
 from nexus.instrumentation.log import (
@@ -101,11 +103,11 @@ def create_nexus(
         channels: Channels of one's own: classes, or what else makes one of `(gateway, config)`. Or, as a mapping, the settings of
             those that come with Nexus: `{"api": {"port": 9000}}`.
         runtime: What carries runs, instead of this process.
-        run_store: Keeps the records of runs, instead of memory.
-        step_store: Keeps results of steps, of durable runs and of those that may be retried, instead of memory.
-        session_store: Keeps sessions, instead of memory.
-        key_store: Keeps API keys, instead of memory.
-        cache: Keeps results of workflows with `cache`, instead of memory. Or, as a mapping, the settings of the cache:
+        run_store: Keeps the records of runs, instead of the database (`database_url`), or memory where there is none.
+        step_store: Keeps results of steps, of durable runs and of those that may be retried, as above.
+        session_store: Keeps sessions, as above.
+        key_store: Keeps API keys, as above.
+        cache: Keeps results of workflows with `cache`, as above. Or, as a mapping, the settings of the cache:
             `{"ttl": "10 min"}`.
         clock: Time and every wait, instead of the system's.
         settings: Keys of `NexusConfig`: `title="Airport desk"`. A relative path is relative to the folder of the file that calls
@@ -125,17 +127,18 @@ def create_nexus(
         config = NexusConfig.from_env().merge(_folder_of(sys._getframe(1).f_globals), **settings)  # noqa: SLF001 - where it was written
     clock = clock or SystemClock()
     codecs, catalogue = Codecs(), Catalogue()
-    runs = run_store or MemoryRunStore()
+    database = _database(config, codecs, has_stores=any((run_store, step_store, session_store, key_store)))
+    runs = run_store or (MemoryRunStore() if database is None else database.run_store)
     sessions = Sessions(
-        session_store or MemorySessionStore(config.max_sessions),
+        session_store or (MemorySessionStore(config.max_sessions) if database is None else database.session_store),
         timeout=config.session_timeout,
         lifetime=config.session_lifetime,
         per_principal=config.max_sessions_per_principal,
         overflow=config.session_overflow,
     )
     hash_keys = {"secrets": [key.encode() for key in config.secret_keys]} if config.secret_keys else {}
-    keys = ApiKeys(key_store or MemoryKeyStore(), **hash_keys)
-    steps = step_store or MemoryStepStore()
+    keys = ApiKeys(key_store or (MemoryKeyStore() if database is None else database.key_store), **hash_keys)
+    steps = step_store or (MemoryStepStore() if database is None else database.step_store)
     results = StepResults(steps, codecs, log_upkeep)
     folders = Folders(config.runs_root, runs, clock, codecs)
     if runtime is None:
@@ -149,8 +152,11 @@ def create_nexus(
             concurrency=config.concurrency,
             queue_size=config.queue_size,
             max_chunks=config.max_chunks,
+            needs_start=database is not None and run_store is None,
         )
     hooks = Hooks(catalogue.references_of, log_hook)
+    if cache is None and database is not None:
+        cache = database.cache
     cache = cache or MemoryCache(max_entries=config.cache.memory_entries, max_bytes=config.cache.memory_bytes)
     executor = Executor(runtime, runs, clock, codecs, hooks, results, catalogue.planned)
     dependencies = Dependencies(
@@ -200,10 +206,12 @@ def create_nexus(
         cache=ResultCache(
             cache=cache, clock=clock, codecs=codecs, ttl=config.cache.ttl, report=log_cache, find=catalogue.kept_results
         ),
+        database=database,
         services=[
             hooks,
             access,
             *authenticators,
+            *([] if database is None else [database]),
             cache,
             sessions.store,
             keys.store,
@@ -219,6 +227,7 @@ def create_nexus(
     if isinstance(runtime, LocalRuntime):
         runtime.facilities.call_workflow = app.execute_workflow
         runtime.books.results = results
+        runtime.elsewhere.report = log_upkeep
         runtime.books.ownership = Ownership(runs, clock, executor.take_over, log_upkeep)
     for channel in channels:
         app.add_channel(channel)
@@ -242,6 +251,16 @@ def _guards(config: NexusConfig, clock: Clock, identity: IdentityGuard, permissi
 
 def _arranged(built_in: list[Guard], guards: Sequence[Guard] | Callable[[list[Guard]], Sequence[Guard]]) -> list[Guard]:
     return list(guards(built_in)) if callable(guards) else [*built_in, *guards]
+
+
+def _database(config: NexusConfig, codecs: Codecs, *, has_stores: bool) -> Database | None:
+    """Return the database of the configuration, else that of the program which loads the application."""
+    said = keeping.get()
+    url = config.database_url or (None if has_stores else said.default_url)
+    if url is None or said.in_memory:
+        return None
+    adapter = load(f"database.{url.partition(':')[0]}", Database)
+    return adapter(url, encode=codecs.encode, report=log_upkeep)
 
 
 def _folder_of(namespace: dict[str, Any]) -> Path | None:

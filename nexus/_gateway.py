@@ -14,7 +14,7 @@ import anyio
 import attrs
 
 from nexus._dispatch import Dispatcher
-from nexus.abc import Channel, Clock, Gateway, Guard, Interaction, Service
+from nexus.abc import Channel, Clock, Database, Gateway, Guard, Interaction, Service
 from nexus.adapters import load
 from nexus.catalogue import Catalogue, workflow_entry
 from nexus.config import NexusConfig
@@ -65,6 +65,7 @@ class Nexus(HookDecorators):
     hooks: Hooks
     cache: ResultCache
     services: Sequence[Service]
+    database: Database | None = None
     _channels: dict[str, Channel] = attrs.field(factory=dict, init=False)
     _stack: AsyncExitStack | None = attrs.field(default=None, init=False)
     _task: int | None = attrs.field(default=None, init=False)
@@ -256,8 +257,9 @@ class Nexus(HookDecorators):
         return self.dependencies.override(dependency, fake)
 
     async def health(self) -> Mapping[str, bool]:
-        """Return by name which open dependencies are well, of those that can say."""
-        return await self.dependencies.health()
+        """Return by name which open dependencies are well, of those that can say, and whether the database is."""
+        database = {} if self.database is None else {"database": self.database.is_well}
+        return {**database, **await self.dependencies.health()}
 
     def add_guard(self, guard: Guard) -> None:
         """Add a guard after those that are there; it sees every call from now on."""
@@ -389,6 +391,7 @@ class Nexus(HookDecorators):
         run = response.run
         if run is None:
             raise WorkflowNotFoundError(f"{request.operation!r} is an operation, not a workflow; use dispatch")
+        run = self.executor.restored(run)
         return ExecutionResult(
             run.id, output_of(run), run.duration or 0.0, run.workflow_version, shown=run.output, cached=run.cached
         )

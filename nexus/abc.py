@@ -8,7 +8,7 @@ reads a clock. An absent record is `NotFoundError`. Changes of a record are comp
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -41,6 +41,7 @@ __all__ = [
     "Cache",
     "Channel",
     "Clock",
+    "Database",
     "Gateway",
     "Guard",
     "HttpFace",
@@ -392,7 +393,12 @@ class Runtime(Service):
 
 
 class RunStore(Service):
-    """Keeps the records of runs."""
+    """
+    Keeps the records of runs.
+
+    Inputs and output may be given back as JSON values, with `as_json` set: `record.complete(as_json=True)`. What JSON has no word
+    for is then an `Unstored`; no record is refused for what is in it.
+    """
 
     shared: bool = True
     """Whether other processes may have the same records, so that leases are to be kept; read once, at the start."""
@@ -594,3 +600,46 @@ class Cache(Service):
     @abstractmethod
     async def discard_tag(self, tag: str) -> None:
         """Forget every value that was set with that tag. Nothing happens if there is none."""
+
+
+class Database(Service):
+    """
+    One place for all that an application keeps.
+
+    Attributes:
+        run_store: Records of runs.
+        session_store: Sessions.
+        key_store: API keys.
+        step_store: Results of steps.
+        cache: Results that are kept for a time.
+    """
+
+    run_store: RunStore
+    session_store: SessionStore
+    key_store: KeyStore
+    step_store: StepStore
+    cache: Cache
+
+    @abstractmethod
+    def __init__(self, url: str, *, encode: Callable[[Any], bytes], report: Callable[[str, BaseException], None]) -> None:
+        """
+        Take note of the place; nothing is opened before the start.
+
+        Args:
+            url: Where it is: its scheme names the adapter, `sqlite:///nexus.db` that of the entry point `database.sqlite`.
+            encode: Makes JSON of any value that a workflow may take or return, see `Gateway.encode`.
+            report: Told what could not be done, of which no caller is told.
+
+        Raises:
+            ConfigurationError: The URL can't be used.
+        """
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where it is, for whoever starts the application; no secrets are in it."""
+
+    @property
+    @abstractmethod
+    def is_well(self) -> bool:
+        """Whether it is open, and could be written when that was last tried; known without waiting."""

@@ -301,6 +301,7 @@ def workflow_entry(definition: Workflow, codecs: Codecs, executor: Executor, len
     output, namespace = last.final_result, last.definition.namespace
     field = codecs.field(output, place=f"{last.definition.place}: the result", localns=namespace)
     results = None if options.cache is None else kept_results(definition, plan, field, cache)
+    plan = attrs.evolve(plan, result=field)
     if results is not None:
         plan = attrs.evolve(plan, single=None, cached=results.carry_out)
     operation = Operation(

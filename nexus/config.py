@@ -12,15 +12,17 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 import attrs
 
 from nexus._converters import (
     Overflow,
+    path_in,
     to_count,
     to_days,
     to_duration,
@@ -37,11 +39,23 @@ from nexus._converters import (
     to_size,
     to_text,
     to_timeout,
+    to_url,
+    url_in,
 )
 from nexus.exceptions import ConfigurationError
 from nexus.models import Rate, Role
 
-__all__ = ["ApiConfig", "CacheConfig", "ChannelsConfig", "CliConfig", "McpConfig", "NetworkConfig", "NexusConfig"]
+__all__ = [
+    "ApiConfig",
+    "CacheConfig",
+    "ChannelsConfig",
+    "CliConfig",
+    "Keeping",
+    "McpConfig",
+    "NetworkConfig",
+    "NexusConfig",
+    "keeping",
+]
 
 PREFIX = "NEXUS_"
 OF_CLIENTS = frozenset({"NEXUS_URL", "NEXUS_TOKEN"})
@@ -185,6 +199,8 @@ class NexusConfig:
             was written: the folder of the toml file, or of the file that calls `create_nexus`, else the current folder.
         runs_root: The folder in which uploaded files, and those that runs make, are while they are needed; None: where temporary
             files are. Relative as `files_root` is.
+        database_url: Where runs, sessions, API keys and results are kept: `sqlite:///nexus.db`, or `sqlite:////var/nexus.db`,
+            which is absolute; None: in memory. Relative as `files_root` is.
         max_body_bytes: A longer request is refused.
         max_upload_bytes: A longer request with files is refused.
         max_value_bytes: A longer result is refused with `payload_too_large` by the channels that send it, never cut; measured as
@@ -200,7 +216,7 @@ class NexusConfig:
         run_retention_days: How long the record of a run is kept after its end.
         enable_auth: Whether callers have to be known: all but those of operations that are `public`.
         secret_keys: What the hashes of API keys are keyed with: 16 characters or more, `env:NAME` or `file:PATH`. The first
-            makes new ones, all are good for those there are. None: one that is made, and gone with the process.
+            makes new ones, all are good for those there are. None: the hashes are not keyed.
         session_timeout: How long a session lasts without a call.
         session_lifetime: How long a session lasts at most.
         session_overflow: What one session too many of a principal does: `drop_oldest`, or `refuse`.
@@ -220,8 +236,9 @@ class NexusConfig:
     title: str = attrs.field(default="Nexus", converter=to_text)
     description: str = attrs.field(default="", converter=to_text)
     version: str = attrs.field(default="0.1.0", converter=to_text)
-    files_root: Path | None = attrs.field(default=None, converter=to_path, metadata={RELATIVE: True})
-    runs_root: Path | None = attrs.field(default=None, converter=to_path, metadata={RELATIVE: True})
+    files_root: Path | None = attrs.field(default=None, converter=to_path, metadata={RELATIVE: path_in})
+    runs_root: Path | None = attrs.field(default=None, converter=to_path, metadata={RELATIVE: path_in})
+    database_url: str | None = attrs.field(default=None, converter=to_url, metadata={RELATIVE: url_in})
     max_body_bytes: int = attrs.field(default=10_000_000, converter=to_size)
     max_upload_bytes: int = attrs.field(default=100_000_000, converter=to_size)
     max_value_bytes: int = attrs.field(default=10_000_000, converter=to_size)
@@ -276,6 +293,24 @@ class NexusConfig:
 
 
 @attrs.frozen(kw_only=True)
+class Keeping:
+    """
+    Where applications keep what they are told nowhere to keep, as the program says that loads them.
+
+    Attributes:
+        default_url: A `database_url` for those that have none, and no stores of their own; None: in memory.
+        in_memory: Whatever their `database_url` is.
+    """
+
+    default_url: str | None = None
+    in_memory: bool = False
+
+
+keeping: Final[ContextVar[Keeping]] = ContextVar("keeping", default=Keeping())  # noqa: B039 - it is frozen
+"""Set around the code that makes an application."""
+
+
+@attrs.frozen(kw_only=True)
 class _Source:
     """Where settings come from, and how their keys are spelt there."""
 
@@ -308,8 +343,8 @@ class _Source:
 
     def _placed(self, field: attrs.Attribute[Any], value: Any) -> Any:
         """Make a relative path absolute."""
-        if self.base is not None and RELATIVE in field.metadata and value and isinstance(value, str | os.PathLike):
-            return self.base / value
+        if self.base is not None and RELATIVE in field.metadata and value:
+            return field.metadata[RELATIVE](self.base, value)
         return value
 
     def unknown(self, key: str) -> ConfigurationError:

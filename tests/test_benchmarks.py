@@ -186,7 +186,7 @@ def test_the_first_word_names_several(capsys: pytest.CaptureFixture[str]) -> Non
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["workflow-1", "workflow-10", "workflow-1000"]
 
 
-@pytest.mark.parametrize("name", ["rest", "rest-logged", "workflow-1", "workflow-10", "mcp"])
+@pytest.mark.parametrize("name", ["rest", "rest-logged", "workflow-1", "workflow-10", "mcp", "sqlite-normal", "sqlite-session"])
 def test_a_benchmark_works_once_with_whatever_peers_are_installed(name: str, tmp_path: Path) -> None:
     if name in {"rest", "rest-logged"}:
         pytest.importorskip("starlette")

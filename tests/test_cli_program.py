@@ -501,7 +501,33 @@ class TestServing:
     ) -> None:
         assert run_program(["serve", "desk:app"]) == 0
         assert served == [("Desk", "127.0.0.1", 8000)]
+        database = folder / ".nexus" / "nexus.db"
+        assert f"Desk keeps runs and sessions in {database}\n" in capsys.readouterr().err
+
+    def test_keeps_all_in_memory_where_that_is_said(
+        self, folder: Path, served: list[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("NEXUS_DATABASE_URL", "sqlite:///elsewhere.db")
+        assert run_program(["serve", "desk:app", "--memory"]) == 0
         assert "Desk keeps runs and sessions in memory: they are gone when it stops\n" in capsys.readouterr().err
+
+    def test_keeps_all_where_the_application_says(
+        self, folder: Path, served: list[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("NEXUS_DATABASE_URL", "sqlite:///elsewhere.db")
+        assert run_program(["serve", "desk:app"]) == 0
+        assert f"Desk keeps runs and sessions in {folder / 'elsewhere.db'}\n" in capsys.readouterr().err
+
+    def test_leaves_an_application_with_a_store_of_its_own_alone(
+        self, folder: Path, served: list[Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (folder / "own.py").write_text(
+            "import nexus\nfrom nexus.memory import MemoryRunStore\n"
+            "class Runs(MemoryRunStore):\n    shared = True\n"
+            "app = nexus.create_nexus(title='Own', run_store=Runs())\n"
+        )
+        assert run_program(["serve", "own:app"]) == 0
+        assert "Own keeps runs in a store of its own\n" in capsys.readouterr().err
 
     @pytest.mark.parametrize("host", ["localhost", "127.0.0.2", "::1"])
     def test_takes_a_loopback_host_and_a_port(self, folder: Path, served: list[Any], host: str) -> None:

@@ -20,7 +20,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 import nexus
 
 REPOSITORY = Path(__file__).parent.parent
-ADAPTERS = {"nexus_starlette", "nexus_click", "nexus_mcp", "nexus_client"}
+ADAPTERS = {"nexus_starlette", "nexus_click", "nexus_mcp", "nexus_client", "nexus_sqlite"}
 NEEDS = {"channel.api": ("starlette", "starlette"), "channel.mcp": ("mcp", "mcp"), "gateway.http": ("httpx", "client")}
 """By adapter: the library that it needs, and the extra that brings it."""
 PUBLIC = [

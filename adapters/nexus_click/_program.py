@@ -12,7 +12,9 @@ import gc
 import importlib
 import ipaddress
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from nexus import Nexus
 
 INTERRUPTED = 130
+FOLDER = ".nexus"
 TARGET_HELP = "TARGET names the application: module:attribute, or path/to/file.py[:attribute]."
 
 
@@ -103,13 +106,14 @@ def run(target: str, command: tuple[str, ...], **said: Any) -> int:
 
     Without a workflow, or with --help, the workflows are listed; after one, --help explains it.
 
-    Results go to standard output, all else to standard error. Schedules don't fire.
+    Results go to standard output, all else to standard error. Schedules don't fire. The run is kept where the application says
+    (database_url), else in .nexus/nexus.db if there is a folder .nexus, else nowhere.
     """
     commands = importlib.import_module("nexus_click._commands")
     local = importlib.import_module("nexus_click._local")
     parsing = importlib.import_module("nexus_click._parsing")
     terminal = importlib.import_module("nexus_click._terminal").Terminal.of_process()
-    app = _load(target)
+    app = _load(target, url=_database_that_is_there())
     invocation = commands.parse_command_line(
         commands.OperationGroup(app),
         command,
@@ -170,13 +174,15 @@ def graph(target: str, workflow: str, format: str) -> int:
 @click.option("--host", help="Address to listen on; by default that of the configuration, 127.0.0.1.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; by default that of the configuration, 8000.")
 @click.option("--allow-anonymous", is_flag=True, help="Let anybody who reaches a host that is not loopback run the workflows.")
-def serve(target: str, host: str | None, port: int | None, allow_anonymous: bool) -> int:  # noqa: FBT001 - click passes by name
+@click.option("--memory", is_flag=True, help="Keep runs and sessions in memory, whatever is configured.")
+def serve(target: str, host: str | None, port: int | None, allow_anonymous: bool, memory: bool) -> int:  # noqa: FBT001 - click passes by name
     """
     Serve the workflows as REST API and MCP on one port.
 
-    Schedules fire. Runs and sessions are kept in memory, and are gone when the server stops.
+    Schedules fire. Runs and sessions are kept where the application says (database_url), else in .nexus/nexus.db in the current
+    folder.
     """
-    app = _load(target)
+    app = _load(target, url=_in_current_folder(), memory=memory)
     api = app.config.channels.api
     host, port = host or api.host, api.port if port is None else port
     if not allow_anonymous and not _is_loopback(host):
@@ -185,7 +191,7 @@ def serve(target: str, host: str | None, port: int | None, allow_anonymous: bool
             "authentication; add --allow-anonymous if that is meant, or leave out --host"
         )
     serving = _adapter("api", "nexus_starlette")
-    click.echo(f"{app.title} keeps runs and sessions in memory: they are gone when it stops", err=True)
+    click.echo(_kept(app), err=True)
     with _serving():
         status: int = serving.serve(app, host=host, port=port)
     return status
@@ -194,8 +200,12 @@ def serve(target: str, host: str | None, port: int | None, allow_anonymous: bool
 @program.command(short_help="Serve the workflows to an MCP client over stdio.", epilog=TARGET_HELP)
 @click.argument("target")
 def mcp(target: str) -> int:
-    """Serve the workflows to an MCP client over standard input and output. Schedules don't fire."""
-    app = _load(target)
+    """
+    Serve the workflows to an MCP client over standard input and output. Schedules don't fire.
+
+    Runs are kept where the application says (database_url), else in .nexus/nexus.db if there is a folder .nexus, else in memory.
+    """
+    app = _load(target, url=_database_that_is_there())
     serving = _adapter("mcp", "nexus_mcp")
     with _serving():
         importlib.import_module("anyio").run(serving.serve_stdio, app)
@@ -274,12 +284,43 @@ def _server(ctx: click.Context) -> Any:
     return _remote().Server(url=url, token=token, program=f"nexus --url {url}" if shown else "nexus")
 
 
-def _load(target: str) -> Nexus:
-    app: Nexus = importlib.import_module("nexus_click._target").load_target(target)
+def _load(target: str, *, url: str | None = None, memory: bool = False) -> Nexus:
+    """
+    Return the application.
+
+    Args:
+        target: Where it is.
+        url: Where it keeps what it is told nowhere to keep.
+        memory: It keeps all in memory.
+    """
+    config = importlib.import_module("nexus.config")
+    before = config.keeping.set(config.Keeping(default_url=url, in_memory=memory))
+    try:
+        app: Nexus = importlib.import_module("nexus_click._target").load_target(target)
+    finally:
+        config.keeping.reset(before)
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
     return app
+
+
+def _in_current_folder() -> str:
+    """Return the URL of the database in the current folder, wherever the application changes to."""
+    return f"sqlite:///{quote(str(Path.cwd() / FOLDER / 'nexus.db'))}"
+
+
+def _database_that_is_there() -> str | None:
+    return _in_current_folder() if Path(FOLDER).is_dir() else None
+
+
+def _kept(app: Nexus) -> str:
+    """Say where an application keeps its runs and sessions."""
+    if app.database is not None:
+        return f"{app.title} keeps runs and sessions in {app.database.place}"
+    if app.executor.runs.shared:
+        return f"{app.title} keeps runs in a store of its own"
+    return f"{app.title} keeps runs and sessions in memory: they are gone when it stops"
 
 
 def _adapter(channel: str, module: str) -> Any:

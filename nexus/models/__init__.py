@@ -17,6 +17,7 @@ from nexus.models.runs import (
     StepRecord,
     StepRow,
     StepStatus,
+    Unstored,
 )
 
 __all__ = [
@@ -55,5 +56,6 @@ __all__ = [
     "StepRow",
     "StepStatus",
     "Tenant",
+    "Unstored",
     "Upload",
 ]

@@ -26,6 +26,7 @@ __all__ = [
     "StepRecord",
     "StepRow",
     "StepStatus",
+    "Unstored",
 ]
 
 T = TypeVar("T")
@@ -38,6 +39,28 @@ UNKNOWN: Final = "application/octet-stream"
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
 INPUTS: Final = "/inputs/"
 RESULTS: Final = "/results"
+
+
+class Unstored:
+    """
+    What is left of a value that JSON has no word for, in a record that was written and read again: how it read.
+
+    It is no attrs class, which JSON would have words for.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Unstored) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
 
 
 @attrs.frozen(kw_only=True)
@@ -94,14 +117,17 @@ class RunRecord:
         returned: The result with its secrets, only in what the runtime returns in the process that carried the run. It is no
             field, so that no store writes it.
         partial: It has only what concerns one who did not start the run, and was asked; it is no field either.
+        as_json: Inputs and output are JSON values, as the store kept them; it is no field either.
         cached: The output is one that was kept: no step was run for it.
         owner: Who carries it, see `RunStore.claim`; None where it was stored when it had ended.
         retry_of: The run of which this is a retry.
         plan_hash: Of the workflow, where results of its steps are kept; else empty.
+        cancelling: Another process than the one that carries it was asked to cancel it.
     """
 
     returned: ClassVar[Any] = MISSING
     partial: ClassVar[bool] = False
+    as_json: ClassVar[bool] = False
 
     id: str
     workflow: str
@@ -129,6 +155,7 @@ class RunRecord:
     owner: str | None = None
     retry_of: str | None = None
     plan_hash: str = ""
+    cancelling: bool = False
 
     def changed(self, **fields: Any) -> RunRecord:
         """Return a copy with other values in these fields: `attrs.evolve` without its price, for what every run does."""
@@ -201,6 +228,12 @@ class RunRecord:
         """
         if self.returned is not MISSING:
             return self.returned
+        if isinstance(self.output, Unstored):
+            raise ConflictError(
+                f"the result of run {self.id} is not JSON, and is kept nowhere: only who waits for the end of a run gets it; "
+                f"its record shows how it reads",
+                run_id=self.id,
+            )
         if RESULTS in self.redacted:
             raise ConflictError(
                 f"the result of run {self.id} had secrets, which are kept nowhere: only who waits for the end of a run gets "
@@ -239,7 +272,7 @@ class RunRecord:
             ],
         }
         if self.status == "succeeded" and not self.partial:
-            shown["results"] = self.output
+            shown["results"] = self.output.text if isinstance(self.output, Unstored) else self.output
         if self.file_rows:
             shown["files"] = [{"name": file.name, "media_type": file.media_type} for file in self.files]
         if self.error is not None:

@@ -28,11 +28,12 @@ class ApiKeys(Authenticator):
 
     Args:
         store: Keeps the keys.
-        secrets: What the hashes are keyed with; the first makes new ones, all are good for those there are.
+        secrets: What the hashes are keyed with; the first makes new ones, all are good for those there are. By default they are
+            not: a secret of 256 random bits can't be guessed from its hash.
     """
 
     store: KeyStore
-    secrets: Sequence[bytes] = attrs.field(factory=lambda: [os.urandom(32)])
+    secrets: Sequence[bytes] = (b"",)
 
     async def issue(
         self, principal: Principal, *, name: str, issuer: Principal, expires_at: datetime | None, now: datetime

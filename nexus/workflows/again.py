@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from nexus.exceptions import ConflictError
-from nexus.models import ANONYMOUS, APPLICATION, Call, Caller, Principal, Request, RunRecord, Session, Tenant, Upload
+from nexus.models import ANONYMOUS, APPLICATION, Call, Caller, Principal, Request, RunRecord, Session, Tenant, Unstored, Upload
 from nexus.models.identity import ANONYMOUS_SESSION
 from nexus.models.runs import pointer_to_input
 from nexus.workflows.plan import Plan
@@ -63,9 +63,14 @@ def require_repeatable(record: RunRecord) -> None:
     Let a run pass that can be carried out again.
 
     Raises:
-        ConflictError: Files came with it, which go with it, or secrets, which are not kept.
+        ConflictError: Files came with it, which go with it, or secrets or what is no JSON, which are not kept.
     """
     for name, value in record.inputs.items():
+        if isinstance(value, Unstored):
+            raise ConflictError(
+                f"{name!r} was {value!r}, which JSON has no word for, and was not kept: the run can't be carried out again; "
+                "call the workflow anew"
+            )
         if isinstance(value, Upload) or (isinstance(value, list) and any(isinstance(item, Upload) for item in value)):
             raise ConflictError(
                 f"{name!r} came as a file, which goes with its request: the run can't be carried out again; "

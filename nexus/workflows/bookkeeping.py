@@ -243,7 +243,7 @@ class Bookkeeping:
         if live.results is None or name not in live.results.asked:
             return False
         live.results.asked.discard(name)
-        live.record = await self.runs.get(Scope.ALL, live.record.id)
+        live.catch_up(await self.runs.get(Scope.ALL, live.record.id))
         return name in live.record.questions or name in live.record.answers
 
     async def change(self, live: LiveRun, change: Callable[[RunRecord], RunRecord]) -> None:
@@ -254,7 +254,7 @@ class Bookkeeping:
                 # Somebody may have answered, and `resume` have read it, before this was told.
                 live.record = max(saved, live.record, key=attrgetter("version"))
             except ConflictError:
-                live.record = await self.runs.get(Scope.ALL, live.record.id)
+                live.catch_up(await self.runs.get(Scope.ALL, live.record.id))
                 if live.record.owner != self.owner:
                     raise UnavailableError(f"another process carries run {live.record.id} now") from None
             else:

@@ -26,12 +26,13 @@ from nexus.exceptions import (
     UnavailableError,
     WorkflowNotFoundError,
 )
-from nexus.models import ANONYMOUS, Answers, Call, Event, Operation, Page, Principal, RunError, RunRecord, Scope
+from nexus.models import ANONYMOUS, Answers, Call, Event, Operation, Page, Principal, RunError, RunRecord, Scope, Unstored
 from nexus.workflows.again import call_again, inputs_again, require_repeatable
 from nexus.workflows.answering import Answering
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.durable import StepResults
 from nexus.workflows.execution import hidden
+from nexus.workflows.fields import Check
 from nexus.workflows.hooks import Hooks
 from nexus.workflows.live import DETACHED
 from nexus.workflows.plan import Plan
@@ -258,27 +259,35 @@ class Executor:
         Raises:
             UnavailableError: It can't be resumed now.
         """
+        if record.cancelling:
+            await self._give_up(record, CancelledError("the run was cancelled"))
+            return
         found = self.planned(_reference(record))
         if found is None or not found[1].durable or record.plan_hash != found[1].hash:
             another = " and its workflow is not registered as it was; retry it" if record.plan_hash else ""
-            await self._give_up(record, f"the process that carried it has gone{another}")
+            await self._give_up(record, UnavailableError(f"the process that carried it has gone{another}"))
             return
         plan = found[1]
         try:
             inputs = inputs_again(record, plan)
             results = await self.results.resumed(record, plan)
         except (InvalidArgumentError, ValueError, KeyError) as error:
-            await self._give_up(record, f"the process that carried it has gone, and what it left can't be read: {error}")
+            reason = f"the process that carried it has gone, and what it left can't be read: {error}"
+            await self._give_up(record, UnavailableError(reason))
             return
         now = self.clock.now()
         call = call_again(record, now=now)
         hooks = self.hooks.of(found[0], plan) if self.hooks.all else None
         left = None if plan.timeout is None else max(0.0, plan.timeout - (now - record.created_at).total_seconds())
+        record = record.changed(as_json=False)  # as its output will not be
         await self.runtime.submit(record, Work(plan=plan, inputs=inputs, call=call, left=left, hooks=hooks, results=results))
 
-    async def _give_up(self, record: RunRecord, reason: str) -> None:
+    async def _give_up(self, record: RunRecord, reason: CancelledError | UnavailableError) -> None:
         ended = record.changed(
-            status="failed", ended_at=self.clock.now(), questions={}, error=RunError(code="unavailable", message=reason)
+            status="cancelled" if isinstance(reason, CancelledError) else "failed",
+            ended_at=self.clock.now(),
+            questions={},
+            error=RunError(code=reason.code, message=reason.message),
         )
         with suppress(ConflictError, NotFoundError):  # somebody else was faster
             await self.runs.save(ended, expected_version=record.version)
@@ -291,6 +300,21 @@ class Executor:
             NotFoundError: There is no such run.
         """
         return await self.runs.get(scope, run_id)
+
+    def restored(self, record: RunRecord) -> RunRecord:
+        """Return the record with its output as the workflow returned it, where the store had it as JSON and that can be told."""
+        if not record.as_json or record.status != "succeeded" or record.redacted or isinstance(record.output, Unstored):
+            return record
+        found = self.planned(_reference(record))
+        field = None if found is None else found[1].result
+        if field is None:
+            return record
+        check = Check()
+        try:
+            output = field.take(record.output, "", check)
+        except Exception:  # noqa: BLE001 - a class that refuses what it was: JSON values then, as for a workflow that has gone
+            return record
+        return record if check.refused else record.changed(output=output, as_json=False)
 
     async def listing(self, scope: Scope, *, where: Mapping[str, str], after: str | None, limit: int) -> Page[RunRecord]:
         """Return a page of the scope's runs, see `RunStore.list`."""

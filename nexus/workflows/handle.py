@@ -45,7 +45,7 @@ class RunHandle:
             ConflictError: It ended before this was called, and its output had secrets, which are kept nowhere.
         """
         record = await self._executor.runtime.settled(self.id)
-        return output_of(record)
+        return output_of(self._executor.restored(record))
 
     async def events(self, *, after: int = 0) -> AsyncIterator[Event]:
         """
@@ -99,7 +99,7 @@ class RunHandle:
 def output_of(record: RunRecord) -> Any:
     """Return the output of a run that succeeded, or raise why there is none."""
     if record.status == "succeeded":
-        return record.whole_output() if record.redacted else record.output
+        return record.whole_output()
     error = error_of(record)
     if error is not None:
         raise error

@@ -373,6 +373,11 @@ class LiveRun:
             self.secrets = RunSecrets()
         return self.secrets
 
+    def catch_up(self, stored: RunRecord) -> None:
+        """Take note of what others have changed in the store: answers, not what it was started with."""
+        if stored is not self.record:
+            self.record = stored.changed(inputs=self.record.inputs, as_json=False)
+
     def event(self, type_: str, data: Mapping[str, Any]) -> Event:
         """Make an event of this run."""
         return self.record.event(self._next_number(), type_, data, time=self.clock.now())

@@ -24,9 +24,10 @@ from nexus.exceptions import (
     UnavailableError,
 )
 from nexus.models import Answers, Event, RunError, RunRecord, Scope
-from nexus.workflows.bookkeeping import CLEAN_UP_S, Bookkeeping, given_to
+from nexus.workflows.bookkeeping import CLEAN_UP_S, Bookkeeping
 from nexus.workflows.calling import being_cancelled
 from nexus.workflows.codecs import Codecs
+from nexus.workflows.elsewhere import Elsewhere, go_on
 from nexus.workflows.execution import carry_out
 from nexus.workflows.feeds import Feed
 from nexus.workflows.folders import Folders
@@ -59,6 +60,7 @@ class LocalRuntime(Runtime):
         concurrency: How many runs go on at once.
         queue_size: How many may wait for their turn, in all and of each workflow that has a limit of its own.
         max_chunks: How many values a workflow may yield.
+        needs_start: Whether no run can be carried before the start, for its record could not be stored.
     """
 
     runs: RunStore
@@ -70,8 +72,10 @@ class LocalRuntime(Runtime):
     concurrency: int = 1000
     queue_size: int = 10_000
     max_chunks: int = 10_000
+    needs_start: bool = False
     facilities: Facilities = attrs.field(init=False)
     books: Bookkeeping = attrs.field(init=False)
+    elsewhere: Elsewhere = attrs.field(init=False)
     _slots: tuple[Slots, ...] = attrs.field(init=False)
     _slots_of: WeakKeyDictionary[Plan, tuple[Slots, ...]] = attrs.field(factory=WeakKeyDictionary, init=False)
     _group: TaskGroup | None = attrs.field(default=None, init=False)
@@ -83,8 +87,9 @@ class LocalRuntime(Runtime):
     async def start(self, exit_stack: AsyncExitStack) -> None:
         """Open the task group that carries runs; stopping gives them a grace period, then cancels them."""
         if self.books.ownership is not None:
-            self.books.ownership.lapsed = self._drop_lost
+            self.books.ownership.lapsed = self.elsewhere.drop_lost
             await self.books.ownership.start(exit_stack)
+        await self.elsewhere.start(exit_stack)
         exit_stack.callback(self._stopped)
         self._group = await exit_stack.enter_async_context(anyio.create_task_group())
         # The class of this event loop's own: `anyio.CancelScope()` looks it up each time, at half of its price.
@@ -103,6 +108,7 @@ class LocalRuntime(Runtime):
         self.books = Bookkeeping(
             runs=self.runs, clock=self.clock, folders=self.folders, report=self.report, settled=self._note_settled
         )
+        self.elsewhere = Elsewhere(runs=self.runs, clock=self.clock, live=self.books.live, owner=lambda: self.books.owner)
         self.facilities = Facilities(
             codecs=self.codecs, folders=self.folders, limiter=self._limiter, park=self.books.park, max_chunks=self.max_chunks
         )
@@ -121,25 +127,28 @@ class LocalRuntime(Runtime):
         """See `Runtime.execute`."""
         if work.plan.takes_run and interaction.answers is Answers.LATER:
             return await self._execute_carried(run, work, interaction)
-        self._require_open(started=False)
+        self._require_open(started=self.needs_start)
         return await self._run(self._begin(run, work, interaction), work, _sooner(work.seconds, work.plan.timeout))
 
     async def settled(self, run_id: str) -> RunRecord:
         """See `Runtime.settled`."""
         live = self.books.live.get(run_id)
-        return await self.runs.get(Scope.ALL, run_id) if live is None else await live.until_settled()
+        while live is None:
+            record = await self.elsewhere.settled(run_id)
+            if record is not None:
+                return record
+            live = self.books.live.get(run_id)
+        return await live.until_settled()
 
     async def resume(self, run_id: str, interaction: Interaction) -> None:
         """See `Runtime.resume`."""
         live = self.books.live.get(run_id)
-        if live is None:
+        record = await self.runs.get(Scope.ALL, run_id)
+        if live is not None:
+            live.interaction = interaction
+            go_on(live, record)
+        elif record.ended or not self.runs.shared:
             raise UnavailableError(f"run {run_id} is not carried by this process any more")
-        live.record = await self.runs.get(Scope.ALL, run_id)
-        live.interaction = interaction
-        for name in [name for name in live.questions if name in live.record.answers and name not in live.record.questions]:
-            waiting = live.questions.pop(name)
-            waiting.answer = given_to(live, name)
-            waiting.answered.set()
 
     def hold(self, run_id: str, digest: str, answer: Any) -> None:
         """See `Runtime.hold`."""
@@ -151,10 +160,12 @@ class LocalRuntime(Runtime):
     async def cancel(self, run_id: str) -> None:
         """See `Runtime.cancel`."""
         live = self.books.live.get(run_id)
-        if live is not None:
-            live.cancelled = True
-            live.cancel()
-            await live.until_ended()
+        if live is None:
+            await self.elsewhere.cancel(run_id)
+            return
+        live.cancelled = True
+        live.cancel()
+        await live.until_ended()
 
     def _require_open(self, *, started: bool) -> None:
         if self._stopping and current_run.get() is None:
@@ -324,13 +335,6 @@ class LocalRuntime(Runtime):
                 await self.books.change(live, lambda record: record.changed(status="running"))
             except Exception as error:
                 raise UnavailableError(LOST.message) from error
-
-    async def _drop_lost(self) -> None:
-        """Drop the runs that another owner has taken over."""
-        for live in [live for live in self.books.live.values() if live.stored]:
-            if (await self.runs.get(Scope.ALL, live.record.id)).owner != self.owner:
-                live.dropped = True
-                live.cancel()
 
     async def events(self, run_id: str, *, after: int = 0) -> AsyncIterator[Event]:
         """See `Runtime.events`."""

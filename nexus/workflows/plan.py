@@ -9,6 +9,7 @@ import attrs
 
 from nexus.workflows.codecs import Codecs
 from nexus.workflows.definition import Workflow
+from nexus.workflows.fields import Field
 from nexus.workflows.graph import Graph
 from nexus.workflows.injection import Lender
 from nexus.workflows.live import LiveRun
@@ -94,6 +95,7 @@ class Plan:
         concurrency: At most this many runs at once.
         single: The only step, where that is all there is to it: `async def`, no fan-out, no option, nothing injected.
         secrecy: What it is discreet about, where there are secrets among its inputs or in its output.
+        result: The field of its output.
         cached: Looks among the results that are kept, and carries the plan out only where it must.
     """
 
@@ -113,6 +115,7 @@ class Plan:
     single: PlannedStep | None
     secrecy: Secrecy | None
     cached: CachedOutput | None = None
+    result: Field | None = None
 
     @property
     def hash(self) -> str:
