@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from nexus.exceptions import ConflictError, NotFoundError
 from nexus.models import Scope
+from nexus_sqlite.opening import Location, connect
 from tests.sqlite_files import ADA, NOON, opened, rows, run_of, session_of
 
 pytestmark = pytest.mark.anyio
@@ -96,6 +103,20 @@ async def test_of_processes_that_claim_at_once_one_is_given_a_run(path: Path) ->
             await database.run_store.create(ADA, run_of(f"r{number}"))
     given = Counter(outputs("claims", path, 3))
     assert given == Counter(f"r{number}" for number in range(40))
+
+
+async def test_a_connection_waits_to_be_opened_while_another_process_holds_the_file(path: Path) -> None:
+    async with opened(path):
+        pass
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+    holder.execute("BEGIN IMMEDIATE")
+    holder.execute("COMMIT")
+    let_go = threading.Timer(0.2, holder.close)
+    let_go.start()
+    with closing(await anyio.to_thread.run_sync(partial(connect, Location.of_url(f"sqlite:///{path}"), waits=False))) as reader:
+        assert reader.execute("PRAGMA busy_timeout").fetchone() == (0,)
+    let_go.join()
 
 
 async def test_a_session_that_is_revoked_elsewhere_is_gone_at_once(path: Path) -> None:

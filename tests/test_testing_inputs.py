@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -79,6 +80,9 @@ class Account(pydantic.BaseModel):
     above: Account | None = None
     since: date | None = None
 
+
+ADDRESS = re.compile(r" at 0x\w+")
+"""Of what a name of a test has no use for, since it differs from one process to the next."""
 
 HINTS: Sequence[Any] = [
     str,
@@ -200,7 +204,7 @@ def check_both(workflow: Callable[..., Any], given: Mapping[str, Any]) -> None:
     assert signature.check(json.loads(codecs.encode(taken))).keys() == taken.keys()
 
 
-@pytest.mark.parametrize("hint", HINTS, ids=str)
+@pytest.mark.parametrize("hint", HINTS, ids=[f"{number} {ADDRESS.sub('', str(hint))}" for number, hint in enumerate(HINTS)])
 def test_what_is_generated_fits_as_it_is_and_as_json(hint: Any) -> None:
     workflow = one_of_type(hint)
 

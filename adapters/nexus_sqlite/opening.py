@@ -67,11 +67,18 @@ def _is_number(text: str) -> bool:
 
 
 def connect(location: Location, *, writes: bool = False, waits: bool = True) -> sqlite3.Connection:
-    """Open a connection to a file that is there; one that does not write is kept from it."""
+    """
+    Open a connection to a file that is there; one that does not write is kept from it.
+
+    Args:
+        location: The file.
+        writes: Whether it may write.
+        waits: Whether its statements wait while another process holds the file; opening does in any case.
+    """
     connection = sqlite3.connect(
         f"{location.path.as_uri()}?mode=rw",
         uri=True,
-        timeout=location.busy_timeout if waits else 0,
+        timeout=location.busy_timeout,
         isolation_level=None,
         check_same_thread=False,
     )
@@ -79,6 +86,8 @@ def connect(location: Location, *, writes: bool = False, waits: bool = True) -> 
         connection.execute(f"PRAGMA synchronous = {location.synchronous}")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
         connection.execute(f"PRAGMA query_only = {int(not writes)}")
+        if not waits:
+            connection.execute("PRAGMA busy_timeout = 0")
     except BaseException:
         connection.close()
         raise
