@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 import anyio
 import attrs
 
+from nexus._ids import new_id
 from nexus.abc import Clock, Guard, Interaction
 from nexus.catalogue import Catalogue, Entry, Outcome, nearest
 from nexus.exceptions import (
@@ -23,6 +23,7 @@ from nexus.exceptions import (
     WorkflowNotFoundError,
 )
 from nexus.models import ANONYMOUS, APPLICATION, Call, Caller, Operation, Principal, Request, Response, Tenant
+from nexus.security.identity import IdentityGuard
 from nexus.security.permission import PermissionGuard
 from nexus.security.proxies import TrustedProxies
 from nexus.security.rates import PrincipalRateGuard
@@ -45,6 +46,7 @@ class Dispatcher:
     Attributes:
         chosen: The guards, in their order.
         guards: Those of them that have something to check.
+        guards_of_bare: Those of them that have something to check of a caller without a credential.
         proxies: Says for whom a proxy speaks; None where none is trusted.
         permission: Says what a caller may use; None where everybody may use everything.
         timeout: How long a request may take that brings no deadline of its own.
@@ -62,6 +64,7 @@ class Dispatcher:
     timeout: timedelta | None = None
     stopping: bool = False
     guards: Sequence[Guard] = attrs.field(init=False)
+    guards_of_bare: Sequence[Guard] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._leave_out_idle()
@@ -81,6 +84,7 @@ class Dispatcher:
 
     def _leave_out_idle(self) -> None:
         self.guards = [guard for guard in self.chosen if not isinstance(guard, PrincipalRateGuard) or guard.limits]
+        self.guards_of_bare = [guard for guard in self.guards if type(guard) is not IdentityGuard]
 
     async def dispatch(self, request: Request, interaction: Interaction | None = None) -> Response:
         """
@@ -93,7 +97,8 @@ class Dispatcher:
         request_id = request.id or _new_id()
         call = None
         try:
-            request = self._located(request)
+            if self.proxies is not None:
+                request = self._located(request)
             if self.timeout is not None and request.deadline is None and not _is_inner(request):
                 request = attrs.evolve(request, deadline=clock.now() + self.timeout)
             entry = self.catalogue.find(request.operation, request.caller.channel)
@@ -139,7 +144,7 @@ class Dispatcher:
 
     async def _carry_out(self, call: Call, entry: Entry | None, interaction: Interaction) -> Outcome:
         request = call.request
-        for guard in self.guards:
+        for guard in self.guards_of_bare if request.caller.credential is None else self.guards:
             await guard.check(call)
         if entry is None:
             raise await self.not_found(call, request.operation)
@@ -219,7 +224,7 @@ class Dispatcher:
 
 
 def _new_id() -> str:
-    return f"{random.getrandbits(96):024x}"
+    return new_id()[:24]
 
 
 def _told(raised: Exception, request_id: str) -> NexusError:

@@ -19,7 +19,8 @@ __all__ = ["Call", "Caller", "FormRequest", "Hints", "Operation", "OperationKind
 OperationKind = Literal["workflow", "resource", "prompt", "admin"]
 
 
-@attrs.frozen(kw_only=True)
+# Made for every request, for which slots would cost a third more.
+@attrs.frozen(kw_only=True, slots=False)
 class Caller:
     """
     Who sent a request, as far as its channel knows.
@@ -49,7 +50,8 @@ class Caller:
     x_forwarded_for: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+# Made for every request, for which slots would cost a third more.
+@attrs.frozen(kw_only=True, slots=False)
 class Request:
     """
     A call of an operation, whatever channel it came by.
@@ -92,7 +94,8 @@ class FormRequest(Request):
     form: Form = attrs.field(repr=False)  # type: ignore[misc]
 
 
-@attrs.frozen(kw_only=True)
+# Made for every request, for which slots would cost a third more.
+@attrs.frozen(kw_only=True, slots=False)
 class Response:
     """
     What became of a request. Neither error nor data: a run that is pending or waiting, see `run`.

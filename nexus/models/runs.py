@@ -226,6 +226,8 @@ class RunRecord:
         Raises:
             ConflictError: There were some, and they are kept nowhere.
         """
+        if not self.redacted and not self.as_json:
+            return self.output
         if self.returned is not MISSING:
             return self.returned
         if isinstance(self.output, Unstored):
@@ -307,7 +309,8 @@ class RunRecord:
         return run_html(self.view())
 
 
-@attrs.frozen(repr=False)
+# Made for every run, as above.
+@attrs.frozen(repr=False, slots=False)
 class ExecutionResult(Generic[T]):
     """
     What `execute_workflow` returns.

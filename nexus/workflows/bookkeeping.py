@@ -37,7 +37,7 @@ class Bookkeeping:
     Attributes:
         live: The runs that have not ended, by their ids.
         report: Told of each run that raised.
-        settled: Called when a run has ended, or waits.
+        settled: Called when a run has ended, or waits, while somebody waits for all of them.
         ownership: Whose the runs are, where several processes share the store.
         results: Keeps what steps return, for runs that outlive a process or are retried.
     """
@@ -46,7 +46,7 @@ class Bookkeeping:
     clock: Clock
     folders: Folders
     report: Callable[[RunRecord, BaseException], None]
-    settled: Callable[[], None]
+    settled: Callable[[], None] | None = attrs.field(default=None, init=False)
     live: dict[str, LiveRun] = attrs.field(factory=dict, init=False)
     ownership: Ownership | None = attrs.field(default=None, init=False)
     results: StepResults | None = attrs.field(default=None, init=False)
@@ -65,7 +65,8 @@ class Bookkeeping:
     def notify(self, live: LiveRun) -> None:
         """Wake up who waits for a run."""
         live.notify()
-        self.settled()
+        if self.settled is not None:
+            self.settled()
 
     async def end(self, live: LiveRun, output: Any, error: BaseException | None) -> RunRecord:
         """Write down how a run has ended, tell who follows it, and return its record."""
@@ -97,7 +98,9 @@ class Bookkeeping:
             await self._write_after_all(live, record, ended, raised)
             raise
         finally:
-            self._let_go(live, output, error, failure)
+            del self.live[record.id]
+            if failure is not None or live.feed is not None or live.folder is not None or ended.redacted:
+                self._let_go(live, output, error, failure)
             if live.is_followed:
                 await self._announce_end(live, {} if failure is None else {"code": failure.code})
             self.notify(live)
@@ -125,9 +128,8 @@ class Bookkeeping:
             live.record = ended
 
     def _let_go(self, live: LiveRun, output: Any, error: BaseException | None, failure: RunError | None) -> None:
-        """Carry a run no more, and give its record what only those see who waited for it."""
+        """Keep what others may ask for of a run that is carried no more, and give its record what only who waited for it sees."""
         run_id = live.record.id
-        del self.live[run_id]
         if live.feed is not None:
             self._keep(live.feed, run_id)
         if live.folder is not None:

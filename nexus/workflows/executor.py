@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any, Final
@@ -13,6 +12,7 @@ import anyio.to_thread
 import attrs
 import msgspec
 
+from nexus._ids import new_id
 from nexus.abc import Clock, Interaction, RunStore, Runtime
 from nexus.exceptions import (
     CancelledError,
@@ -90,7 +90,7 @@ class Executor:
         detach, key = request.detach, request.idempotency_key
         is_carried = detach or key is not None or plan.durable
         record = RunRecord(
-            id=os.urandom(16).hex(),
+            id=new_id(),
             workflow=operation.name,
             workflow_version=operation.version,
             status="pending" if is_carried else "running",

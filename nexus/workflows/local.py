@@ -105,9 +105,7 @@ class LocalRuntime(Runtime):
 
     def __attrs_post_init__(self) -> None:
         self._slots = (Slots("this application", self.concurrency, self.queue_size),)
-        self.books = Bookkeeping(
-            runs=self.runs, clock=self.clock, folders=self.folders, report=self.report, settled=self._note_settled
-        )
+        self.books = Bookkeeping(runs=self.runs, clock=self.clock, folders=self.folders, report=self.report)
         self.elsewhere = Elsewhere(runs=self.runs, clock=self.clock, live=self.books.live, owner=lambda: self.books.owner)
         self.facilities = Facilities(
             codecs=self.codecs, folders=self.folders, limiter=self._limiter, park=self.books.park, max_chunks=self.max_chunks
@@ -127,7 +125,8 @@ class LocalRuntime(Runtime):
         """See `Runtime.execute`."""
         if work.plan.takes_run and interaction.answers is Answers.LATER:
             return await self._execute_carried(run, work, interaction)
-        self._require_open(started=self.needs_start)
+        if self._stopping or self.needs_start:
+            self._require_open(started=self.needs_start)
         return await self._run(self._begin(run, work, interaction), work, _sooner(work.seconds, work.plan.timeout))
 
     async def settled(self, run_id: str) -> RunRecord:
@@ -358,6 +357,7 @@ class LocalRuntime(Runtime):
             # Real time, on purpose: a test's clock that nobody moves must not keep the application from stopping.
             if not self._is_drained():
                 self._drained = anyio.Event()
+                self.books.settled = self._note_settled
                 with anyio.move_on_after(self.grace):
                     await self._drained.wait()
         finally:
@@ -373,7 +373,7 @@ class LocalRuntime(Runtime):
         self._group = None
         self._scope = anyio.CancelScope
         self._stopping = False
-        self._drained = None
+        self._drained = self.books.settled = None
 
     def _limiter(self) -> anyio.CapacityLimiter:
         limiter = self._limiters.get(None)
